@@ -1,0 +1,54 @@
+"""What the forwarder may ask of whoever keeps the grants: one question, asked before every answer with addresses.
+
+Lies in policy so that forwarder and enforce need not know each other; the agent wires the two.
+"""
+
+from asyncio import Future
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dnsfw.clock import Instant
+from dnsfw.names import Name
+from dnsfw.policy.reasons import Reason
+from dnsfw.policy.snapshot import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The kernel has acknowledged every permission that was asked for.
+
+    until: when the first of them ends (infinite where none was needed).
+    ttl: the most that may be answered, in seconds: min over the leases of clamp(ttl).
+    count: permissions (kernel elements) that this answer rests on.
+    """
+
+    until: Instant
+    ttl: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotGranted:
+    """The answer must not leave. RULES_CHANGED: decide again under the newest snapshot; else SERVFAIL."""
+
+    reason: Reason
+    detail: str = ""
+
+
+GrantOutcome = Granted | NotGranted
+
+
+class Grants(Protocol):
+    """The one owner of the ledger, as others see it."""
+
+    def ensure(
+        self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int
+    ) -> "GrantOutcome | Future[GrantOutcome]":
+        """Make sure that the kernel lets `subject` reach `addresses` for `name` at least until the answer's TTL ends.
+
+        `addresses` are packed (4 or 16 bytes), without protected ones; `ttl` is upstream's, in seconds. `subject` is of the snapshot
+        that the exchange has seen; a newer one gives NotGranted(RULES_CHANGED). Returns at once where nothing is to do.
+        The future is done within one second; it never raises.
+        """
+        ...
