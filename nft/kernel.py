@@ -1,0 +1,38 @@
+"""The way to the kernel, as its users see it; `nft.netlink.RealKernel` and `nft.fake.FakeKernel` keep the same contract.
+
+Belongs to one thread, the loop's. `apply` and `read_structure` take milliseconds and are awaited; the rest takes microseconds and is not.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from nft.changes import Change
+from nft.objects import Element, Features, Set, Structure, Table
+from nft.transaction import Transaction
+
+
+class Kernel(Protocol):
+    """One network namespace's nftables."""
+
+    @property
+    def features(self) -> Features: ...
+
+    async def apply(self, transaction: Transaction) -> None:
+        """Make a change of structure, whole or not at all."""
+
+    async def read_structure(self, table: Table) -> Structure | None:
+        """What stands, elements left out; None if there is no such table."""
+
+    def fingerprint(self, table: Table) -> int | None:
+        """A number that changes when anyone changes the table's structure, and not with elements; None if there is no such table."""
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Change elements, all or none; on return the kernel has acknowledged. The error's index names the culprit."""
+
+    def read_elements(self, of: Set) -> list[Element]:
+        """What stands in a set, expired elements left out."""
+
+    def on_foreign_change(self, call: Callable[[], None]) -> None:
+        """Have `call` called on the loop after a commit that was not ours, or when such events may have been lost."""
+
+    async def close(self) -> None: ...
