@@ -9,13 +9,17 @@ no request can touch an entry that was not named by a `Flow`.
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
-from itertools import islice
+from contextlib import contextmanager
+from itertools import islice, takewhile
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, TypeVar
 
-from nft import ctcodec
-from nft.ctcodec import Flow, Message
+from nft import codec, ctcodec
+from nft.codec import Message
+from nft.ctcodec import Flow
+from nft.ctquick import read_flow_quickly
 from nft.errors import NftError
 
 __all__ = ["Connections", "Conntrack", "ConntrackError", "FakeConntrack", "Flow"]
@@ -28,7 +32,6 @@ _BATCH = 200  # requests in one sendmsg; each that fails takes below 1 KiB of th
 _ATTEMPTS = 5  # at a dump that the kernel calls inconsistent
 
 _Item = TypeVar("_Item")
-_Answer = tuple[bytes, Message]
 
 
 class ConntrackError(NftError):
@@ -92,15 +95,16 @@ class Conntrack:
     def iter_flows(self, *, mark_mask: int = 0, mark: int | None = None, source: bytes | None = None) -> Iterator[Flow]:
         """The same as they come, 32 KiB of them in memory at a time; when the kernel asks us to start again, some come twice."""
         wanted = _Filter.of(source, mark, mark_mask)
-        for datagram, message in self._entries(wanted):
-            flow = _decoded(ctcodec.read_flow, datagram, message)
-            if wanted.matches(flow):
-                yield flow
+        with _translated():
+            for entry in self._entries(wanted):
+                flow = read_flow_quickly(entry.payload)
+                if wanted.matches(flow):
+                    yield flow
 
     def marks_in_use(self, mask: int) -> set[int]:
         """Every mark & mask that some entry of either family bears, but for 0, which is no mark."""
-        found = {_decoded(ctcodec.read_mark, *answer) & mask for answer in self._entries(_EVERYTHING)}
-        return found - {0}
+        with _translated():
+            return {ctcodec.read_mark(entry.payload) & mask for entry in self._entries(_EVERYTHING)} - {0}
 
     def set_mark(self, flows: Iterable[Flow], mark: int, mask: int) -> int:
         """Make each entry's mark (old & ~mask) | (mark & mask); returns how many still stood."""
@@ -127,14 +131,14 @@ class Conntrack:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _entries(self, wanted: _Filter) -> Iterator[_Answer]:
+    def _entries(self, wanted: _Filter) -> Iterator[Message]:
         for _ in range(_ATTEMPTS):
             is_whole = yield from self._dump_once(wanted)
             if is_whole:
                 return
         raise ConntrackError(f"conntrack dump: the table changed under each of {_ATTEMPTS} attempts; try again")
 
-    def _dump_once(self, wanted: _Filter) -> Generator[_Answer, None, bool]:
+    def _dump_once(self, wanted: _Filter) -> Generator[Message, None, bool]:
         """One dump; returns whether the kernel calls it consistent."""
         if self._is_dumping:
             raise ConntrackError("conntrack dump: the one before has not been read to its end")
@@ -164,81 +168,74 @@ def _open(timeout_s: float) -> socket.socket:
     try:
         opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
         opened.settimeout(timeout_s)
-        opened.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)  # errors come without the request that caused them
+        opened.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)  # refusals come without the request that caused them
         opened.bind((0, 0))
+        opened.connect((0, 0))  # takes nothing but from the kernel
     except OSError as error:
         raise ConntrackError(f"conntrack: cannot open a netlink socket: {error}") from error
     return opened
 
 
-def _ask(link: socket.socket, request: bytes, sequence: int) -> Iterator[_Answer]:
+def _ask(link: socket.socket, request: bytes, sequence: int) -> Iterator[Message]:
     """Send, then give the answers to `sequence` for as long as somebody reads on; others are left-overs of a call that failed."""
-    try:
+    with _translated():
         link.send(request)
-        while True:
-            datagram = link.recv(_RECEIVE)
-            for message in ctcodec.messages(datagram):
-                if message.sequence == sequence:
-                    yield datagram, message
-    except OSError as error:
-        raise ConntrackError(f"conntrack: netlink: {error}") from error
-    except ctcodec.MalformedError as error:
-        raise ConntrackError(f"conntrack: {error}") from error
+    while True:
+        with _translated():
+            found = tuple(codec.messages(link.recv(_RECEIVE)))
+        for message in found:
+            if message.seq == sequence:
+                yield message
 
 
-def _until_done(answers: Iterator[_Answer]) -> Generator[_Answer, None, bool]:
+def _until_done(answers: Iterator[Message]) -> Generator[Message, None, bool]:
     """The entries of a dump; reads on to its end even if nobody wants them, for the socket takes no other before that."""
     is_whole = True
     try:
         for answer in answers:
-            is_whole = is_whole and not answer[1].flags & ctcodec.DUMP_INTERRUPTED
-            if answer[1].type == ctcodec.NEW:
+            is_whole = is_whole and not answer.flags & codec.DUMP_INTR
+            if answer.type == ctcodec.NEW:
                 yield answer
-            elif _is_end(*answer):
+            elif _is_end(answer):
                 break
     except GeneratorExit:
-        next(answer for answer in answers if _is_end(*answer))
+        next(answer for answer in answers if _is_end(answer))
         raise
     return is_whole
 
 
-def _vanished(answers: Iterator[_Answer]) -> int:
+def _vanished(answers: Iterator[Message]) -> int:
     """How many requests of a batch named an entry that is gone; only failures and the batch's end are answered."""
-    count = 0
-    for answer in answers:
-        if _is_end(*answer):
-            break
-        count += 1
-    return count
+    return sum(1 for _ in takewhile(lambda answer: not _is_end(answer), answers))
 
 
-def _is_end(datagram: bytes, message: Message) -> bool:
-    """Whether nothing follows; False for a vanished entry, ConntrackError for any other failure."""
-    if message.type not in {ctcodec.ERROR, ctcodec.DONE}:
+def _is_end(answer: Message) -> bool:
+    """Whether nothing follows; False for an entry and for a vanished one, ConntrackError for any failure."""
+    if answer.type not in (codec.ERROR, codec.DONE):
         return False
-    code = _decoded(lambda data, *_: ctcodec.error_code(data, message), datagram, message)
+    # DONE has the errno of the dump, which is what an ERROR begins with, or nothing at all.
+    code = -int.from_bytes(answer.payload[:4], sys.byteorder, signed=True)
     if code == errno.ENOENT:
         return False
     if code:
-        raise ConntrackError(f"conntrack: the kernel refused: {os.strerror(code)}" + _advice(code))
+        raise ConntrackError(f"conntrack: the kernel refused: {os.strerror(code)}{_ADVICE.get(code, '')}")
     return True
 
 
-def _advice(code: int) -> str:
-    if code == errno.EPERM:
-        return "; CAP_NET_ADMIN over this network namespace is needed"
-    if code in {errno.EINVAL, errno.EOPNOTSUPP}:
-        return "; does this kernel have nf_conntrack_netlink?"
-    return ""
+_ADVICE = {
+    errno.EPERM: "; CAP_NET_ADMIN over this network namespace is needed",
+    errno.EINVAL: "; does this kernel have nf_conntrack_netlink?",
+    errno.EOPNOTSUPP: "; does this kernel have nf_conntrack_netlink?",
+}
 
 
-_Decoded = TypeVar("_Decoded")
-
-
-def _decoded(read: Callable[[bytes, int, int], _Decoded], datagram: bytes, message: Message) -> _Decoded:
+@contextmanager
+def _translated() -> Iterator[None]:
     try:
-        return read(datagram, message.start, message.end)
-    except ctcodec.MalformedError as error:
+        yield
+    except OSError as error:
+        raise ConntrackError(f"conntrack: netlink: {error}") from error
+    except codec.CodecError as error:
         raise ConntrackError(f"conntrack: {error}") from error
 
 
