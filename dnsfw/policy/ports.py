@@ -183,17 +183,22 @@ def _protocol_piece(protocol: int) -> Piece:
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """Where ranges may have to be cut: points of the line at which some rule's range begins, or has just ended."""
+    """Where ranges may have to be cut: points of the line at which some rule's range begins, or has just ended.
+
+    `shared` are those of rules that take away from many others, kept once however many these are.
+    """
 
     points: tuple[int, ...] = ()
+    shared: tuple[int, ...] = ()
 
     @staticmethod
-    def of(sets: Iterable[PortSet]) -> "Cuts":
-        return Cuts(tuple(sorted({point for each in sets for low, high in each.ranges for point in (low, high + 1)})))
+    def of(sets: Iterable[PortSet], shared: tuple[int, ...] = ()) -> "Cuts":
+        return Cuts(tuple(sorted({point for each in sets for low, high in each.ranges for point in (low, high + 1)})), shared)
 
-    def within(self, low: int, high: int) -> Sequence[int]:
+    def within(self, low: int, high: int) -> Iterator[int]:
         """The points that cut a range in two."""
-        return self.points[bisect_right(self.points, low) : bisect_right(self.points, high)]
+        for points in (self.points, self.shared):
+            yield from points[bisect_right(points, low) : bisect_right(points, high)]
 
 
 _ALWAYS_CUT = Cuts.of((_DOT_SET,))
@@ -212,9 +217,14 @@ def elementary(ports: PortSet, cuts: Cuts) -> Iterator[Piece]:
             yield Piece(kind, protocol, first - start, after - 1 - start)
 
 
-def is_partial(ports: PortSet, protocol: int) -> bool:
-    """Does it hold some, but not all of the protocol's ports (853 aside)?"""
-    return bool(ports & _WHOLE[protocol]) and not ports.includes(_WHOLE[protocol])
+def partial_protocols(ports: PortSet) -> frozenset[int]:
+    """The protocols of which it holds some, but not all ports (853 aside)."""
+    return frozenset(protocol for protocol in _STRETCHES if ports & _WHOLE[protocol] and not ports.includes(_WHOLE[protocol]))
+
+
+def restricted(ports: PortSet, protocols: Iterable[int]) -> PortSet:
+    """What of it belongs to these protocols (tcp, udp, sctp)."""
+    return ports & union(_STRETCH[protocol] for protocol in protocols)
 
 
 def _words(ports: PortSet) -> Iterator[str]:
