@@ -10,7 +10,8 @@ class QueryRecord(NamedTuple):
     at: wall time the query arrived. namespace/pod/pod_uid: "" where the source is no known pod. name: presentation form, escaped.
     decision: "allowed", "refused", "passed" (nothing to judge: pod not selected, or a name of the cluster), "failed" (closed for a reason
     of ours or upstream's) or "would-refuse" (Audit mode). reason: a `policy.reasons.Reason` value. rule: "namespace/name", or "name" for a
-    cluster rule, "" where none decided. rcode: of the response sent; -1 where none was. addresses: of the answer as sent, space separated; removed: protected addresses that were taken out.
+    cluster rule, "" where none decided. rcode: of the response sent; -1 where none was. addresses: of the answer as sent, space
+    separated; removed: protected addresses that were taken out.
     chain: the aliases between name and addresses, space separated. ttl: as answered, -1 without answer records.
     grants: permissions the answer rests on. upstream_us/install_us: time waited for each, 0 where not asked.
     """
@@ -38,3 +39,19 @@ class QueryRecord(NamedTuple):
 
 Sink = Callable[[QueryRecord], None]
 """Takes a record and returns at once; never raises, never blocks. What it cannot keep it counts as lost."""
+
+
+class Gap(NamedTuple):
+    """Records that should be here and are not: between `since` and `until`, `lost` many, None where nobody can know.
+
+    why: "queue full" (the disk was too slow, full or away), "unclean end" (killed, or a power cut), "unusable records",
+    "damaged database".
+    """
+
+    since: float
+    until: float
+    lost: int | None
+    why: str
+
+
+DECISIONS = ("allowed", "refused", "passed", "failed", "would-refuse")

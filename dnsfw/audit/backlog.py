@@ -1,0 +1,125 @@
+"""Records on their way to the writer: a bounded queue of batches, and what did not fit.
+
+Pure: no I/O, no clock. The pipeline asks what to send and says what is written.
+Always true: every record is written, waiting or counted as lost; where records are lost, a gap goes in their place; a batch is kept until
+it is written, so that a writer's successor gets it again.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+from dnsfw.audit import frames
+from dnsfw.audit.record import Gap, QueryRecord
+
+# Frames under way at once, some 2.5 MB: enough to keep the writer busy, little enough for the transport to copy.
+_WINDOW = 64
+
+
+class _Batch(NamedTuple):
+    number: int
+    records: int
+    data: bytes
+
+
+class Backlog:
+    def __init__(self, limit: int, batch: int) -> None:
+        self._limit = limit
+        self._batch = batch
+        self._buffer: list[QueryRecord] = []
+        self._ready: deque[_Batch] = deque()
+        self._sent: deque[_Batch] = deque()
+        self._number = 0
+        self._unwritten = 0
+        self._gap: Gap | None = None
+        self._is_full = False
+        self._is_closed = False
+        self.written = 0
+        self.lost = 0
+
+    @property
+    def queued(self) -> int:
+        return self._unwritten + len(self._buffer)
+
+    def add(self, record: QueryRecord) -> int:
+        """How many records wait to become a batch; 0 when they just did, or when the record was lost."""
+        if self._is_full:
+            self._lose(record[0])
+            return 0
+        self._buffer.append(record)
+        if (waiting := len(self._buffer)) < self._batch:
+            return waiting
+        self.cut()
+        return 0
+
+    def cut(self) -> None:
+        """Make a batch of what has gathered."""
+        if not self._buffer:
+            return
+        records, self._buffer = self._buffer, []
+        try:
+            data = frames.pack_records(self._number + 1, records)
+        except (ValueError, TypeError):
+            # Somebody's record holds what it must not; that the sink never raises is worth more than this batch.
+            self.lost += len(records)
+            self._enqueue_gap(Gap(records[0][0], records[-1][0], len(records), "unusable records"))
+            return
+        self._enqueue(len(records), data)
+        self._is_full = self._unwritten + self._batch > self._limit
+
+    def close(self) -> None:
+        """The last frame says that the end was orderly; what comes later is lost, and counted."""
+        self.cut()
+        self._end_gap()
+        self._enqueue(0, frames.pack_clean(self._number + 1))
+        self._is_full = self._is_closed = True
+
+    def next_to_send(self) -> bytes | None:
+        if not self._ready or len(self._sent) >= _WINDOW:
+            return None
+        batch = self._ready.popleft()
+        self._sent.append(batch)
+        return batch.data
+
+    def resend_after(self, number: int) -> None:
+        """A new writer has everything up to `number`; the rest goes out again."""
+        self.acknowledge(number)
+        self._ready.extendleft(reversed(self._sent))
+        self._sent.clear()
+
+    def acknowledge(self, number: int) -> None:
+        while self._sent and self._sent[0].number <= number:
+            count = self._sent.popleft().records
+            self.written += count
+            self._unwritten -= count
+        # A quarter must be free before records are taken again: else a slow disk would get a gap for each batch.
+        if self._is_full and not self._is_closed and self._unwritten <= self._limit * 3 // 4:
+            self._is_full = False
+            self._end_gap()
+
+    def give_up(self) -> int:
+        """Nobody will write what waits: it counts as lost."""
+        left, self._unwritten = self._unwritten, 0
+        self._ready.clear()
+        self._sent.clear()
+        self.lost += left
+        return left
+
+    def _lose(self, at: float) -> None:
+        self.lost += 1
+        if self._gap is None:
+            self._gap = Gap(at, at, 1, "queue full")
+        else:
+            self._gap = Gap(min(self._gap.since, at), max(self._gap.until, at), (self._gap.lost or 0) + 1, "queue full")
+
+    def _end_gap(self) -> None:
+        gap, self._gap = self._gap, None
+        if gap is not None:
+            self._enqueue_gap(gap)
+
+    def _enqueue_gap(self, gap: Gap) -> None:
+        self._enqueue(0, frames.pack_gap(self._number + 1, gap))
+
+    def _enqueue(self, count: int, data: bytes) -> None:
+        self._number += 1
+        self._unwritten += count
+        self._ready.append(_Batch(self._number, count, data))
