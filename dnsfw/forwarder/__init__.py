@@ -1,0 +1,1 @@
+"""Questions in, answers out: messages, cache, the exchange, upstreams, listeners."""

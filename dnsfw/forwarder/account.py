@@ -1,0 +1,107 @@
+"""How an exchange ends, in the words of the audit, and what the client is told about it.
+
+Pure. Always true: what a client reads says nothing about rules; the record says everything.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from socket import AF_INET, AF_INET6, inet_ntop
+
+from dnsfw.audit.record import QueryRecord
+from dnsfw.clock import WallTime
+from dnsfw.forwarder import wire
+from dnsfw.forwarder.answer import NO_TTL
+from dnsfw.forwarder.edns import Ede, InfoCode
+from dnsfw.forwarder.events import Identity
+from dnsfw.names import Name, format_name
+from dnsfw.policy.reasons import Reason
+from dnsfw.policy.snapshot import NameVerdict, Subject
+
+ALLOWED, REFUSED, PASSED, FAILED, WOULD_REFUSE = "allowed", "refused", "passed", "failed", "would-refuse"
+
+UDP, TCP = "udp", "tcp"
+
+_NOTHING_TO_JUDGE = frozenset((Reason.NOT_SELECTED, Reason.CLUSTER_NAME, Reason.FILTER_OFF))
+_REFUSING = frozenset((Reason.UNKNOWN_SOURCE, Reason.NOT_SUPPORTED))
+_INFO_CODES = {
+    Reason.UNKNOWN_SOURCE: InfoCode.PROHIBITED,
+    Reason.POD_QUOTA: InfoCode.PROHIBITED,
+    Reason.UPSTREAM_FAILED: InfoCode.NETWORK_ERROR,
+    Reason.MALFORMED_ANSWER: InfoCode.NETWORK_ERROR,
+    Reason.UPSTREAM_TIMEOUT: InfoCode.NO_REACHABLE_AUTHORITY,
+    Reason.NODE_QUOTA: InfoCode.OTHER,
+    Reason.QUEUE_FULL: InfoCode.OTHER,
+    Reason.RULES_CHANGED: InfoCode.OTHER,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Where a query came from: textual address as the socket gave it, "udp" or "tcp", and the wall time."""
+
+    source: str
+    transport: str
+    at: WallTime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """The last words of an exchange; the defaults are those of an answer without records."""
+
+    response: bytes
+    decision: str
+    reason: Reason
+    rule: str = ""
+    addresses: Iterable[bytes] = ()
+    removed: Iterable[bytes] = ()
+    chain: Iterable[Name] = ()
+    ttl: int = NO_TTL
+    grants: int = 0
+    upstream_us: int = 0
+    install_us: int = 0
+
+
+def record_of(sender: Sender, identity: Identity, name: Name | None, qtype: int, ending: Ending) -> QueryRecord:
+    pod = identity.pod if isinstance(identity, Subject) else None
+    return QueryRecord(
+        at=sender.at,
+        namespace="" if pod is None else pod.namespace,
+        pod="" if pod is None else pod.name,
+        pod_uid="" if pod is None else pod.uid,
+        source=sender.source,
+        transport=sender.transport,
+        name="" if name is None else format_name(name),
+        qtype=qtype,
+        decision=ending.decision,
+        reason=ending.reason.value,
+        rule=ending.rule,
+        rcode=ending.response[3] & wire.RCODE,
+        addresses=" ".join(map(address_text, ending.addresses)),
+        removed=" ".join(map(address_text, ending.removed)),
+        chain=" ".join(map(format_name, ending.chain)),
+        ttl=ending.ttl,
+        grants=ending.grants,
+        upstream_us=ending.upstream_us,
+        install_us=ending.install_us,
+    )
+
+
+def address_text(packed: bytes) -> str:
+    return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
+
+
+def rule_of(verdict: NameVerdict | None) -> str:
+    return "" if verdict is None or verdict.rule is None else str(verdict.rule)
+
+
+def decision_of(verdict: NameVerdict) -> str:
+    """The word for a name that was answered."""
+    if verdict.would_refuse:
+        return WOULD_REFUSE
+    return PASSED if verdict.reason in _NOTHING_TO_JUDGE else ALLOWED
+
+
+def failure_of(reason: Reason) -> tuple[str, int, Ede]:
+    """The word, the rcode and the extended error for what went wrong before there was an answer."""
+    ede = Ede(_INFO_CODES.get(reason, InfoCode.NOT_READY), reason.value)
+    return (REFUSED, wire.REFUSED, ede) if reason in _REFUSING else (FAILED, wire.SERVFAIL, ede)

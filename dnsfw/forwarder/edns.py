@@ -1,0 +1,62 @@
+"""EDNS (RFC 6891) of one hop: what a client's OPT says, and the OPT that we write.
+
+Pure. Always true: nothing of a client's OPT but its DO bit goes further, in either direction; of a message's options only the lengths are
+looked at, and no option is echoed.
+"""
+
+from struct import Struct
+from typing import NamedTuple
+
+OPT = 41
+OUR_PAYLOAD_SIZE = 1232  # survives IPv6's smallest MTU unfragmented (DNS flag day 2020)
+MIN_PAYLOAD_SIZE = 512  # RFC 6891 §6.2.3: smaller values are treated as this one
+DO = 0x8000
+
+_OPT_RECORD = Struct(">BHHBBHH")  # root, type, payload size, extended rcode, version, flags, length of the options
+_OPTION = Struct(">HH")
+_EDE = 15
+
+
+class Edns(NamedTuple):
+    """What the OPT of a query says about its sender."""
+
+    payload_size: int
+    version: int
+    is_do: bool
+
+
+class Ede(NamedTuple):
+    """An extended DNS error (RFC 8914). `text` never names a rule: pods must not learn what others may do."""
+
+    code: int
+    text: str = ""
+
+
+class InfoCode:
+    """The codes of RFC 8914 §4 that we give."""
+
+    OTHER = 0
+    NOT_READY = 14
+    BLOCKED = 15
+    PROHIBITED = 18
+    NOT_SUPPORTED = 21
+    NO_REACHABLE_AUTHORITY = 22
+    NETWORK_ERROR = 23
+
+
+def are_options_whole(data: bytes, offset: int, end: int) -> bool:
+    """Whether the options between `offset` and `end` fill that space exactly."""
+    while end - offset >= 4:
+        offset += 4 + _OPTION.unpack_from(data, offset)[1]
+    return offset == end
+
+
+def opt_record(*, is_do: bool, extended_rcode: int = 0, ede: Ede | None = None) -> bytes:
+    """Our OPT, whose version is always 0: that answers other versions too (RFC 6891 §6.1.3)."""
+    options = b"" if ede is None else _ede_option(ede)
+    return _OPT_RECORD.pack(0, OPT, OUR_PAYLOAD_SIZE, extended_rcode, 0, DO if is_do else 0, len(options)) + options
+
+
+def _ede_option(ede: Ede) -> bytes:
+    text = ede.text.encode()
+    return _OPTION.pack(_EDE, 2 + len(text)) + ede.code.to_bytes(2, "big") + text

@@ -1,0 +1,83 @@
+"""What of an upstream's answer may leave, and on what conditions.
+
+Pure. Always true: protected addresses never count as grantable; a name of the cluster whose alias leads outside is judged as the
+first name outside.
+"""
+
+from dataclasses import dataclass
+
+from dnsfw.forwarder.account import WOULD_REFUSE, decision_of
+from dnsfw.forwarder.answer import Answer
+from dnsfw.forwarder.events import Replied
+from dnsfw.names import Name
+from dnsfw.policy.grants import GrantOutcome, NotGranted
+from dnsfw.policy.protected import protection_of
+from dnsfw.policy.reasons import Reason
+from dnsfw.policy.snapshot import NameVerdict, Policy, Stance, Subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """An answer, judged. name, verdict: as what it is judged. protected: addresses of any section that are to be taken out (while the
+    pod is audited: that would be). addresses: those that may grant and are answered. grantable: those that must be granted first.
+    ttl: of these, or of the answer; NO_TTL without records.
+    """
+
+    subject: Subject
+    reply: Replied
+    name: Name
+    verdict: NameVerdict
+    protected: tuple[bytes, ...]
+    addresses: tuple[bytes, ...]
+    grantable: tuple[bytes, ...]
+    ttl: int
+
+    @property
+    def is_audited(self) -> bool:
+        return self.subject.policy.stance is Stance.AUDIT
+
+    @property
+    def is_emptied(self) -> bool:
+        """Whether all that was asked for is taken out."""
+        return not self.addresses and bool(self.reply.received.answer.addresses)
+
+    def words(self, outcome: GrantOutcome) -> tuple[str, Reason]:
+        """The decision and its reason, for the record."""
+        if isinstance(outcome, NotGranted):
+            return WOULD_REFUSE, outcome.reason
+        if self.is_audited and self.protected and not self.verdict.would_refuse:
+            return WOULD_REFUSE, Reason.PROTECTED_ADDRESS
+        return decision_of(self.verdict), self.verdict.reason
+
+
+def release_of(subject: Subject, name: Name, verdict: NameVerdict, reply: Replied) -> Release:
+    """`verdict` is that of the question's `name`."""
+    answer = reply.received.answer
+    name, verdict = _judged_as(subject.policy, name, verdict, answer.chain)
+    protected = _protected(subject.policy, verdict, answer)
+    open_ = tuple([address for address in answer.addresses if address not in protected]) if protected else answer.addresses
+    return Release(
+        subject=subject,
+        reply=reply,
+        name=name,
+        verdict=verdict,
+        protected=protected,
+        addresses=answer.addresses if subject.policy.stance is Stance.AUDIT else open_,
+        grantable=open_ if verdict.is_granting else (),
+        ttl=max(answer.ttl - reply.age, 0) if answer.answer_count else answer.ttl,
+    )
+
+
+def _judged_as(policy: Policy, name: Name, verdict: NameVerdict, chain: tuple[Name, ...]) -> tuple[Name, NameVerdict]:
+    if verdict.reason is Reason.CLUSTER_NAME:
+        for alias in chain:
+            if (outside := policy.judge_name(alias)).reason is not Reason.CLUSTER_NAME:
+                return alias, outside
+    return name, verdict
+
+
+def _protected(policy: Policy, verdict: NameVerdict, answer: Answer) -> tuple[bytes, ...]:
+    if not answer.located or verdict.reason is Reason.CLUSTER_NAME or policy.stance not in (Stance.AUDIT, Stance.ENFORCE):
+        return ()
+    covers = protection_of(policy.settings).covers
+    return tuple(dict.fromkeys([located.packed for located in answer.located if covers(located.packed)]))

@@ -1,0 +1,88 @@
+"""A message without some of its records, where cutting them out would move what pointers mean.
+
+Pure; slow and rare: an answer with protected addresses in it, or an OPT that is not last. Always true: every name that may hold a pointer
+is written anew (owners compressed, names in data spelled out), so what is kept means what it meant.
+"""
+
+from collections.abc import Container
+
+from dnsfw.forwarder import wire
+from dnsfw.forwarder.records import Record, expand, read_records
+
+# The data of the types that may be compressed (RFC 1035 §3.3, RFC 3597 §4), as its parts: octets, "n" a name, "s" a string. What is
+# left is copied, as the data of all other types is: those must not hold pointers.
+_LAYOUTS: dict[int, tuple[int | str, ...]] = {
+    2: ("n",),  # NS
+    3: ("n",),  # MD
+    4: ("n",),  # MF
+    5: ("n",),  # CNAME
+    6: ("n", "n"),  # SOA
+    7: ("n",),  # MB
+    8: ("n",),  # MG
+    9: ("n",),  # MR
+    12: ("n",),  # PTR
+    14: ("n", "n"),  # MINFO
+    15: (2, "n"),  # MX
+    17: ("n", "n"),  # RP
+    18: (2, "n"),  # AFSDB
+    21: (2, "n"),  # RT
+    24: (18, "n"),  # SIG
+    26: (2, "n", "n"),  # PX
+    30: ("n",),  # NXT
+    33: (6, "n"),  # SRV
+    35: (4, "s", "s", "s", "n"),  # NAPTR
+    36: (2, "n"),  # KX
+    39: ("n",),  # DNAME
+}
+_HIGHEST_POINTER = 0x3FFF
+
+
+def without_records(message: bytes, question_end: int, starts: Container[int]) -> bytes:
+    """`message` without the records that start at `starts`; its other records, and what they mean, in the same order."""
+    ident, flags, questions, *counts = wire.HEADER.unpack_from(message)
+    records = read_records(message, question_end, sum(counts))
+    writer = _Writer(message, question_end)
+    kept = []
+    for count in counts:
+        section, records = records[:count], records[count:]
+        kept.append(sum([writer.take(record) for record in section if record.start not in starts]))
+    return wire.HEADER.pack(ident, flags, questions, *kept) + bytes(writer.out[wire.HEADER_SIZE :])
+
+
+class _Writer:
+    """Writes records one behind the other and remembers where which owner stands."""
+
+    def __init__(self, message: bytes, question_end: int) -> None:
+        self.message = message
+        self.known: dict[int, bytes] = {}
+        self.out = bytearray(message[:question_end])
+        self.places: dict[bytes, int] = {message[wire.HEADER_SIZE : question_end - 4]: wire.HEADER_SIZE}
+
+    def take(self, record: Record) -> int:
+        rdata = self._data(record)
+        self.out += self._owner(expand(self.message, record.start, self.known))
+        self.out += wire.RECORD.pack(record.rtype, record.rclass, record.ttl, len(rdata))
+        self.out += rdata
+        return 1
+
+    def _owner(self, name: bytes) -> bytes:
+        if (place := self.places.get(name)) is not None and len(name) > 1:
+            return (wire.POINTER << 8 | place).to_bytes(2, "big")
+        if len(self.out) <= _HIGHEST_POINTER:
+            self.places[name] = len(self.out)
+        return name
+
+    def _data(self, record: Record) -> bytes:
+        parts, offset = [], record.rdata
+        for part in _LAYOUTS.get(record.rtype, ()):
+            end = self._part_end(part, offset)
+            parts.append(expand(self.message, offset, self.known) if part == "n" else self.message[offset:end])
+            offset = end
+        if offset > record.end:
+            raise wire.WireError("data shorter than its type's")
+        return b"".join(parts) + self.message[offset : record.end]
+
+    def _part_end(self, part: int | str, offset: int) -> int:
+        if isinstance(part, int):
+            return offset + part
+        return wire.name_end(self.message, offset) if part == "n" else offset + 1 + self.message[offset]
