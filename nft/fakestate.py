@@ -53,7 +53,7 @@ class FakeTable:
             table,
             {name: of for name, (_, of) in self.sets.items()},
             {name: chain for name, (_, chain) in self.chains.items()},
-            {name: tuple(rule for _, rule in rules) for name, rules in self.rules.items()},
+            {name: tuple(str(rule) for _, rule in rules) for name, rules in self.rules.items()},
         )
 
     def fingerprint(self) -> int:

@@ -83,6 +83,9 @@ class Rule:
     text: str
     comment: str = ""
 
+    def __str__(self) -> str:
+        return f'{self.text} comment "{self.comment}"' if self.comment else self.text
+
     def __post_init__(self) -> None:
         if not self.text.strip() or _ENDS_A_RULE.search(self.text):
             raise NotValidError(f"rule {self.text!r}: one line, and neither ; nor #")
@@ -183,13 +186,14 @@ class Element(NamedTuple):
 class Structure:
     """What stands in one table, but for elements and counters.
 
-    Rules are as the kernel's listing prints them: compare two readings, not a reading with what was written.
+    Rules, by chain, are the lines that the kernel's listing prints, comments included: compare two readings, not a reading
+    with what was written.
     """
 
     table: Table
     sets: Mapping[str, Set]
     chains: Mapping[str, Chain]
-    rules: Mapping[str, tuple[Rule, ...]]
+    rules: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,8 +95,7 @@ def _print(verb: Verb, target: Target) -> str:
         case Chain():
             return _print_chain(verb, target)
         case Rule():
-            comment = f' comment "{target.comment}"' if target.comment else ""
-            return f"rule {target.chain} {target.text}{comment}"
+            return f"rule {target.chain} {target}"
         case Set():
             return _print_set(verb, target)
         case Element():

@@ -1,0 +1,174 @@
+"""The real kernel: structure through libnftables' helper process, elements over one raw netlink socket.
+
+Touches nftables of the network namespace it was opened in, and belongs to the loop's thread. `commit` blocks for the 2-9 µs
+that the kernel takes, or as long as a foreign commit holds the kernel's lock (no deadline reaches in there).
+"""
+
+import errno
+from collections.abc import Callable, Sequence
+
+from nft import batch, codec
+from nft.batch import Planner
+from nft.changes import Add, Change
+from nft.codec import Refusal
+from nft.elements import GET, SetCoder
+from nft.errors import NftError, NotFoundError, from_errno
+from nft.events import Watch
+from nft.fingerprint import fingerprint
+from nft.listing import parse_table
+from nft.objects import Element, Features, Set, Structure, Table
+from nft.probe import probe
+from nft.socket import NetlinkSocket
+from nft.structure import Libnftables
+from nft.transaction import Transaction
+
+_GET_SET = 10
+_MOST_CODERS = 4096  # sets come and go with policies
+_ATTEMPTS = 5  # elements that expire between two attempts are what needs more than one
+
+
+class RealKernel:
+    """nftables of this network namespace. Opened by `await RealKernel.open()`."""
+
+    def __init__(self, features: Features, deadline_s: float = 10.0) -> None:
+        self.features = features
+        self._socket = NetlinkSocket(deadline_s)
+        self._structure = Libnftables(deadline_s)
+        self._coders: dict[Set, SetCoder] = {}
+        self._planner = Planner(features, self._coder)
+        self._can_renew = features.renews_by_add
+        self._other_ports: set[int] = set()
+        self._watch: Watch | None = None
+
+    @classmethod
+    async def open(cls, deadline_s: float = 10.0, features: Features | None = None) -> "RealKernel":
+        """Find out what the kernel can do, and start the helper. `features` makes it work as on an older kernel."""
+        kernel = cls(features or probe(), deadline_s)
+        try:
+            await kernel._structure.start()
+        except BaseException:
+            await kernel.close()
+            raise
+        return kernel
+
+    async def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        self._socket.close()
+        await self._structure.close()
+
+    async def apply(self, transaction: Transaction) -> None:
+        if transaction:
+            try:
+                await self._structure.run(str(transaction))
+            finally:
+                self._tell_ports()
+
+    async def read_structure(self, table: Table) -> Structure | None:
+        try:
+            return parse_table(table, await self._structure.run(f"list table {table}\n"))
+        except NotFoundError:
+            return None
+
+    def fingerprint(self, table: Table) -> int | None:
+        return fingerprint(self._socket, table)
+
+    def read_elements(self, of: Set) -> list[Element]:
+        coder = self._coder(of)
+        return coder.read(self._socket.dump(GET, codec.FAMILIES[of.table.family], coder.address))
+
+    def on_foreign_change(self, call: Callable[[], None]) -> None:
+        if self._watch is None:
+            self._watch = Watch(self._ports())
+        self._watch.call(call)
+
+    def own_port(self, port: int) -> None:
+        """Another netlink socket of ours, whose commits are not foreign."""
+        self._other_ports.add(port)
+        self._tell_ports()
+
+    @property
+    def wakeups(self) -> int:
+        """How often events have woken the loop."""
+        return 0 if self._watch is None else self._watch.wakeups
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        if len(changes) == 1 and self._can_renew and type(change := changes[0]) is Add:
+            refusals = self._add_one(change)
+            if not refusals:
+                return
+            raise self._error(refusals[0], 0, change.set)
+        if changes:
+            self._commit_many(changes)
+
+    def _add_one(self, change: Add) -> list[Refusal]:
+        """What most commits are, without the planning."""
+        coder = self._coder(change.set)
+        try:
+            element = coder.pack(change.key, change.data, change.timeout_ms, change.key_end)
+        except NftError as error:
+            error.index = 0
+            raise
+        first = self._socket.sequence(3)
+        return self._socket.transact(coder.single(element, first), first, first + 1)
+
+    def _commit_many(self, changes: Sequence[Change]) -> None:
+        missing: set[int] = set()
+        is_single = False
+        for _ in range(_ATTEMPTS):
+            parts = self._planner.parts(changes, missing, is_single=is_single)
+            if not parts:
+                return
+            first = self._socket.sequence(len(parts) + 2)
+            refusals = self._socket.transact(batch.encode(parts, first), first, first + len(parts))
+            if not refusals:
+                return
+            found = self._missing(parts, refusals, first)
+            if found - missing:
+                missing |= found
+                continue
+            refusal = min(refusals, key=lambda one: one.seq)
+            if refusal.seq == first:
+                raise from_errno(refusal.errno, "transaction")
+            part = parts[refusal.seq - first - 1]
+            index = part.owner(refusal)
+            if index is not None:
+                raise self._error(refusal, index, part.coder.of)
+            is_single = True
+        raise from_errno(errno.EBUSY, "transaction: what stands kept changing")
+
+    def _missing(self, parts: list[batch.Part], refusals: list[Refusal], first: int) -> set[int]:
+        """Changes whose delete found nothing; empty where something else is wrong too."""
+        found: set[int] = set()
+        for refusal in refusals:
+            part = parts[refusal.seq - first - 1] if refusal.seq > first else None
+            if part is None or not part.may_miss or refusal.errno != errno.ENOENT:
+                return set()
+            if not (part.names_element(refusal) or self._stands(part.coder.of)):
+                return set()
+            found.update(part.owners)
+        return found
+
+    def _stands(self, of: Set) -> bool:
+        address = codec.text(1, of.table.name) + codec.text(2, of.name)
+        return self._socket.get(_GET_SET, codec.FAMILIES[of.table.family], address) is not None
+
+    def _error(self, refusal: Refusal, index: int, of: Set) -> NftError:
+        note = f" ({refusal.text})" if refusal.text else ""
+        return from_errno(refusal.errno, f"element of {of.kind} {of}{note}", index)
+
+    def _coder(self, of: Set) -> SetCoder:
+        coder = self._coders.get(of)
+        if coder is None:
+            if len(self._coders) >= _MOST_CODERS:
+                self._coders.clear()
+            coder = self._coders[of] = SetCoder(of)
+        return coder
+
+    def _ports(self) -> set[int]:
+        return {self._socket.port, *self._structure.ports, *self._other_ports}
+
+    def _tell_ports(self) -> None:
+        if self._watch is not None:
+            self._watch.own(self._ports())
