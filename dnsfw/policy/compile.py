@@ -6,27 +6,25 @@ the same object as before, with all that it remembers.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 
 from dnsfw.clock import WallTime
-from dnsfw.policy.content import digest, rule_content, settings_content, surroundings
+from dnsfw.policy.content import digest, settings_content, surroundings
 from dnsfw.policy.index import NameIndex, NetworkIndex
 from dnsfw.policy.judge import Entry, is_in_force
-from dnsfw.policy.model import Action, IPAddress, IPNetwork, Mode, Peer, Pod, PolicySettings, Rule, RuleRef, World
-from dnsfw.policy.ports import Cuts, Kind, Piece, PortSet, elementary, partial_protocols, restricted, union
+from dnsfw.policy.layout import Layouts, layouts_of, ranges_of
+from dnsfw.policy.model import Action, IPAddress, IPNetwork, Mode, Pod, PolicySettings, Rule, World
+from dnsfw.policy.prepare import Prepared, prepare
 from dnsfw.policy.protected import protection_of
-from dnsfw.policy.selection import Selection
+from dnsfw.policy.selection import Selection, in_order
 from dnsfw.policy.snapshot import Indexes, Policy, Snapshot, Stance, Step, Subject
-
-RuleContent = tuple[Rule, str]
 
 
 def compile_snapshot(world: World, settings: PolicySettings, wall_now: WallTime, serial: int, previous: Snapshot | None) -> Snapshot:
-    selection = Selection(world)
-    contents = _contents(selection.rules, previous.contents if previous else {})
-    makers = _PolicyMaker(settings, contents, wall_now, previous)
-    pods = [pod for pod in world.pods if not pod.is_host_network]
-    subjects = {pod.uid: Subject(pod, makers.policy(selection.places(pod))) for pod in pods}
+    prepared = prepare(in_order(world.rules), previous.prepared if previous else {})
+    selection = Selection(prepared, world.namespace_labels)
+    maker = _PolicyMaker(settings, prepared, wall_now, previous)
+    groups = selection.groups(pod for pod in world.pods if not pod.is_host_network)
+    subjects = {pod.uid: Subject(pod, policy) for places, pods in groups for policy in (maker.policy(places),) for pod in pods}
     holders = _holders(subject.pod for subject in subjects.values())
     return Snapshot(
         serial=serial,
@@ -36,12 +34,8 @@ def compile_snapshot(world: World, settings: PolicySettings, wall_now: WallTime,
         changes_at=_next_change(world.rules, wall_now),
         settings=settings,
         warnings=(*_host_network_warnings(world.pods, selection), *_conflict_warnings(holders)),
-        contents={rule.ref: (rule, content) for rule, content in contents},
+        prepared={each.rule.ref: each for each in prepared},
     )
-
-
-def _contents(rules: Iterable[Rule], known: Mapping[RuleRef, RuleContent]) -> list[RuleContent]:
-    return [known[rule.ref] if rule.ref in known and known[rule.ref][0] == rule else (rule, rule_content(rule)) for rule in rules]
 
 
 def is_audit(rule: Rule, wall_now: WallTime) -> bool:
@@ -75,55 +69,53 @@ def _conflict_warnings(holders: Mapping[IPAddress, Sequence[Pod]]) -> Iterator[s
 
 
 class _PolicyMaker:
-    """Makes each policy once, out of those of the previous snapshot where their content is the same."""
+    """Makes policies, out of those of the previous snapshot where their content is the same."""
 
-    def __init__(self, settings: PolicySettings, contents: Sequence[RuleContent], wall_now: WallTime, previous: Snapshot | None) -> None:
+    def __init__(self, settings: PolicySettings, rules: Sequence[Prepared], wall_now: WallTime, previous: Snapshot | None) -> None:
         self._settings = settings
         self._settings_content = settings_content(settings)
         self._surroundings = surroundings(settings)
-        self._rules = [rule for rule, _ in contents]
-        self._audit = [is_audit(rule, wall_now) for rule, _ in contents]
-        self._contents = [digest(content, audit) for (_, content), audit in zip(contents, self._audit, strict=True)]
+        self._rules = rules
+        self._audit = [is_audit(each.rule, wall_now) for each in rules]
+        self._contents = [each.audited if audit else each.enforced for each, audit in zip(rules, self._audit, strict=True)]
         self._policies = {subject.policy.key: subject.policy for subject in previous.subjects.values()} if previous else {}
-        self._by_places: dict[tuple[int, ...], Policy] = {}
 
     def policy(self, places: tuple[int, ...]) -> Policy:
-        if places not in self._by_places:
-            self._by_places[places] = self._policy(places)
-        return self._by_places[places]
-
-    def _policy(self, places: tuple[int, ...]) -> Policy:
-        cluster = digest(self._surroundings, *(self._contents[place] for place in places if self._rules[place].is_cluster))
-        refs = (f"{ref.namespace}/{ref.name}/{ref.uid}" for ref in (self._rules[place].ref for place in places))
-        key = digest(self._settings_content, cluster, *(self._contents[place] for place in places), *refs)
+        """The policy of the pods that these rules select."""
+        rules = [self._rules[place].rule for place in places]
+        contents = [self._contents[place] for place in places]
+        cluster = digest(self._surroundings, *(content for content, rule in zip(contents, rules, strict=True) if rule.is_cluster))
+        refs = (text for rule in rules for text in (rule.ref.namespace, rule.ref.name, rule.ref.uid))
+        key = digest(self._settings_content, cluster, *contents, *refs)
         if key not in self._policies:
             self._policies[key] = self._build(key, places, cluster)
         return self._policies[key]
 
     def _build(self, key: str, places: tuple[int, ...], cluster: str) -> Policy:
         rules = [self._rules[place] for place in places]
-        cuts = _cuts(rules)
-        entries = tuple(
-            Entry(
-                rule=rule.ref,
-                action=rule.action,
-                is_cluster=rule.is_cluster,
-                is_audit=self._audit[place],
-                limits=rule.limits,
-                basis=digest(self._contents[place], cluster),
-                cuts=cuts[_own_ports(rule)],
-            )
-            for place, rule in zip(places, rules, strict=True)
-        )
+        layouts = layouts_of(rules)
+        entries = tuple(self._entry(place, cluster, layouts) for place in places)
         stance = stance_of(entries)
         return Policy(
             key=key,
             stance=stance,
             entries=entries,
             steps=tuple(_steps(rules, entries, stance, self._settings)),
-            ranges=_ranges(rules, cuts),
+            ranges=ranges_of(rules, layouts),
             indexes=_indexes(rules, self._settings),
             settings=self._settings,
+        )
+
+    def _entry(self, place: int, cluster: str, layouts: Layouts) -> Entry:
+        rule = self._rules[place].rule
+        return Entry(
+            rule=rule.ref,
+            action=rule.action,
+            is_cluster=rule.is_cluster,
+            is_audit=self._audit[place],
+            limits=rule.limits,
+            basis=digest(self._contents[place], cluster),
+            layout=layouts[self._rules[place].ports],
         )
 
 
@@ -136,67 +128,34 @@ def stance_of(entries: Sequence[Entry]) -> Stance:
     return Stance.AUDIT if all(entry.is_audit for entry in allowing) else Stance.ENFORCE
 
 
-def _ports(rule: Rule, peer: Peer) -> PortSet:
-    return peer.ports.closing_gaps() if rule.action is Action.DENY else peer.ports
-
-
-def _indexes(rules: Sequence[Rule], settings: PolicySettings) -> Indexes:
-    peers = [(rule, peer, place, _ports(rule, peer)) for place, rule in enumerate(rules) for peer in rule.peers]
+def _indexes(rules: Sequence[Prepared], settings: PolicySettings) -> Indexes:
+    names = [(pattern, place, ports) for place, each in enumerate(rules) for peer, ports in each.peers for pattern in peer.patterns]
+    networks = [(network, place, ports) for place, each in enumerate(rules) for peer, ports in each.peers for network in peer.networks]
     encloses = protection_of(settings).encloses
-    return Indexes(
-        names=NameIndex((pattern, place, ports) for _, peer, place, ports in peers for pattern in peer.patterns),
-        networks=NetworkIndex((network, place, ports) for _, peer, place, ports in peers for network in peer.networks),
-        protected_networks=NetworkIndex(
-            (network, place, ports)
-            for rule, peer, place, ports in peers
-            for network in peer.networks
-            if rule.action is not Action.ALLOW or encloses(network)
-        ),
-    )
+    inside = [row for row in networks if rules[row[1]].rule.action is not Action.ALLOW or encloses(row[0])]
+    return Indexes(names=NameIndex(names), networks=NetworkIndex(networks), protected_networks=NetworkIndex(inside))
 
 
-def _steps(rules: Sequence[Rule], entries: Sequence[Entry], stance: Stance, settings: PolicySettings) -> Iterator[Step]:
-    for rule, entry in zip(rules, entries, strict=True):
+def _steps(rules: Sequence[Prepared], entries: Sequence[Entry], stance: Stance, settings: PolicySettings) -> Iterator[Step]:
+    for each, entry in zip(rules, entries, strict=True):
         if not is_in_force(entry, stance):
             continue
-        for peer in rule.peers:
+        for peer, ports in each.peers:
             for is_inside, networks in _by_protection(peer.networks, settings):
                 yield Step(
-                    action=rule.action,
+                    action=entry.action,
                     networks=networks,
-                    ports=_ports(rule, peer),
-                    rule=rule.ref,
+                    ports=ports,
+                    rule=entry.rule,
                     basis=entry.basis,
                     is_inside_protected=is_inside,
                 )
 
 
 def _by_protection(networks: Sequence[IPNetwork], settings: PolicySettings) -> Iterator[tuple[bool, tuple[IPNetwork, ...]]]:
+    if not networks:
+        return
     encloses = protection_of(settings).encloses
     for is_inside in (False, True):
         if those := tuple(network for network in networks if encloses(network) is is_inside):
             yield is_inside, those
-
-
-def _own_ports(rule: Rule) -> frozenset[PortSet]:
-    return frozenset(_ports(rule, peer) for peer in rule.peers)
-
-
-def _cuts(rules: Sequence[Rule]) -> dict[frozenset[PortSet], Cuts]:
-    """Where a rule's ports may be cut: at its own boundaries, and at those of the cluster rules, which take away from it."""
-    cluster = Cuts.of(chain.from_iterable(_own_ports(rule) for rule in rules if rule.is_cluster)).points
-    return {own: Cuts.of(own, cluster) for own in {_own_ports(rule) for rule in rules}}
-
-
-def _ranges(rules: Sequence[Rule], cuts: Mapping[frozenset[PortSet], Cuts]) -> frozenset[Piece]:
-    """Every RANGE piece that a permit can have.
-
-    A permit is a union of peers' ports without a union of cluster peers' ports. Of a protocol that it holds as a whole it is one piece, so
-    ranges come up only where a peer of its own, or a cluster peer that takes away, holds the protocol in part.
-    """
-    taken = frozenset[int]().union(*(partial_protocols(peer.ports) for rule in rules if rule.is_cluster for peer in rule.peers))
-    ranges: set[Piece] = set()
-    for own in {_own_ports(rule) for rule in rules if rule.action is Action.ALLOW}:
-        needed = union(restricted(ports, partial_protocols(ports) | taken) for ports in own)
-        ranges.update(piece for piece in elementary(needed, cuts[own]) if piece.kind is Kind.RANGE)
-    return frozenset(ranges)

@@ -4,7 +4,7 @@ Pure. Always true: hits come in order of judgement, each rule at most once, with
 depends on the number of labels (or of different prefix lengths) and of hits, not on the number of rules.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TypeVar
 
@@ -27,16 +27,26 @@ def joined(groups: Sequence[Hits]) -> Hits:
     return tuple(sorted(ports.items()))
 
 
+class _Table(dict[_Key, Hits]):
+    """Hits by key."""
+
+    def __init__(self, rows: Iterable[tuple[_Key, int, PortSet]]) -> None:
+        # Most keys have one hit, and 10,000 rules are compiled in the time that one changed rule may take.
+        crowded: dict[_Key, list[Hits]] = {}
+        for key, place, ports in rows:
+            if key in self:
+                crowded.setdefault(key, [self[key]]).append(((place, ports),))
+            else:
+                self[key] = ((place, ports),)
+        self.update((key, joined(hits)) for key, hits in crowded.items())
+
+
 class NameIndex:
     """Patterns by the name they are written with."""
 
-    def __init__(self, rows: Iterable[tuple[Pattern, int, PortSet]]) -> None:
-        exact: dict[Name, list[tuple[int, PortSet]]] = {}
-        below: dict[Name, list[tuple[int, PortSet]]] = {}
-        for pattern, place, ports in rows:
-            (below if pattern.is_wildcard else exact).setdefault(pattern.name, []).append((place, ports))
-        self._exact = _frozen(exact)
-        self._below = _frozen(below)
+    def __init__(self, rows: Sequence[tuple[Pattern, int, PortSet]]) -> None:
+        self._exact = _Table((pattern.name, place, ports) for pattern, place, ports in rows if not pattern.is_wildcard)
+        self._below = _Table((pattern.name, place, ports) for pattern, place, ports in rows if pattern.is_wildcard)
 
     def find(self, name: Name) -> Hits:
         groups = [self._exact[name]] if name in self._exact else []
@@ -49,21 +59,15 @@ class NameIndex:
 class NetworkIndex:
     """Networks by family and prefix length."""
 
-    def __init__(self, rows: Iterable[tuple[IPNetwork, int, PortSet]]) -> None:
-        tables: dict[tuple[int, int], dict[int, list[tuple[int, PortSet]]]] = {}
-        for network, place, ports in rows:
-            shift = network.max_prefixlen - network.prefixlen
-            table = tables.setdefault((network.max_prefixlen // 8, shift), {})
-            table.setdefault(int(network.network_address) >> shift, []).append((place, ports))
-        self._tables = {
-            length: [(shift, _frozen(table)) for (size, shift), table in tables.items() if size == length] for length in (4, 16)
-        }
+    def __init__(self, rows: Sequence[tuple[IPNetwork, int, PortSet]]) -> None:
+        self._tables: dict[int, list[tuple[int, _Table[int]]]] = {4: [], 16: []}
+        for size, length in sorted({(network.max_prefixlen, network.prefixlen) for network, _, _ in rows}):
+            those = [row for row in rows if (row[0].max_prefixlen, row[0].prefixlen) == (size, length)]
+            shift = size - length
+            table = _Table((int(network.network_address) >> shift, place, ports) for network, place, ports in those)
+            self._tables[size // 8].append((shift, table))
 
     def find(self, address: bytes) -> Hits:
         tables = self._tables[len(address)]
         value = int.from_bytes(address)
         return joined([table[value >> shift] for shift, table in tables if value >> shift in table])
-
-
-def _frozen(rows: Mapping[_Key, list[tuple[int, PortSet]]]) -> dict[_Key, Hits]:
-    return {key: joined([(hit,) for hit in hits]) for key, hits in rows.items()}

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dnsfw.policy.index import Hits
+from dnsfw.policy.layout import Layout
 from dnsfw.policy.model import Action, LeaseLimits, RuleRef
-from dnsfw.policy.ports import Cuts, PortSet, union
+from dnsfw.policy.ports import PortSet, union
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.verdicts import NameVerdict, Permit, Stance
 
@@ -24,7 +25,7 @@ class Entry:
     is_audit: bool
     limits: LeaseLimits
     basis: str
-    cuts: Cuts
+    layout: Layout
 
     @property
     def can_allow(self) -> bool:
@@ -121,7 +122,7 @@ def permits_of(judgement: Judgement) -> tuple[Permit, ...]:
 
 
 def _permit(entry: Entry, ports: PortSet) -> Permit:
-    return Permit(rule=entry.rule, ports=ports, pieces=ports.pieces(entry.cuts), limits=entry.limits, basis=entry.basis)
+    return Permit(rule=entry.rule, ports=ports, pieces=entry.layout.pieces(ports), limits=entry.limits, basis=entry.basis)
 
 
 def verdict_of(judgement: Judgement, is_granting: bool) -> NameVerdict:

@@ -1,11 +1,11 @@
 """Which rules select which pods. Pure; looks at labels once per kind of pod, and at those rules only that can match."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence
 
-from dnsfw.policy.model import Action, Pod, Rule, Selector, World
-from dnsfw.policy.select import Labels, SelectorIndex, keys_of, namespace_labels, selects
+from dnsfw.policy.model import Action, Pod, Rule, Selector
+from dnsfw.policy.prepare import Prepared
+from dnsfw.policy.select import Labels, SelectorIndex, namespace_labels, selects
 
 # At one priority the more restrictive comes first: Deny wins (design §1), and Pass gives less than Allow.
 _ACTION_ORDER = {Action.DENY: 0, Action.PASS: 1, Action.ALLOW: 2}
@@ -18,40 +18,44 @@ def in_order(rules: Sequence[Rule]) -> list[Rule]:
 
 
 class Selection:
-    """The rules of one world, asked pod by pod. Places are those of `rules`, which are in order of judgement."""
+    """The rules of one world, asked pod by pod. Rules are given in order of judgement, and told by their place in it."""
 
-    def __init__(self, world: World) -> None:
-        self.rules = tuple(in_order(world.rules))
-        self._namespace_labels = world.namespace_labels
-        self._keys = frozenset(chain.from_iterable(keys_of(rule.selector) for rule in self.rules))
+    def __init__(self, rules: Sequence[Prepared], labels_of_namespaces: Mapping[str, Labels]) -> None:
+        self._rules = [each.rule for each in rules]
+        self._labels_of_namespaces = labels_of_namespaces
+        self._keys = frozenset[str]().union(*{each.keys for each in rules})
         self._cluster: list[int] = []
-        namespaced: dict[str, list[tuple[Selector, int]]] = defaultdict(list)
-        for place, rule in enumerate(self.rules):
+        self._namespaced: dict[str, list[tuple[Selector, int]]] = defaultdict(list)
+        for place, rule in enumerate(self._rules):
             if rule.is_cluster:
                 self._cluster.append(place)
             else:
-                namespaced[rule.ref.namespace].append((rule.selector, place))
-        self._namespaced = namespaced
+                self._namespaced[rule.ref.namespace].append((rule.selector, place))
         self._indexes: dict[str, SelectorIndex[int]] = {}
-        self._by_kind: dict[tuple[str, str, frozenset[tuple[str, str]]], tuple[int, ...]] = {}
+
+    def groups(self, pods: Iterable[Pod]) -> list[tuple[tuple[int, ...], list[Pod]]]:
+        """The rules that select them, and the pods that are alike to every selector."""
+        kinds: dict[tuple[str, str, frozenset[tuple[str, str]]], list[Pod]] = defaultdict(list)
+        for pod in pods:
+            kinds[pod.namespace, pod.service_account, frozenset(self._looked_at(pod).items())].append(pod)
+        return [(self.places(alike[0]), alike) for alike in kinds.values()]
 
     def places(self, pod: Pod) -> tuple[int, ...]:
         """The rules that select this pod, in order of judgement."""
-        looked_at = {key: value for key, value in pod.labels.items() if key in self._keys}
-        kind = (pod.namespace, pod.service_account, frozenset(looked_at.items()))
-        if kind not in self._by_kind:
-            self._by_kind[kind] = self._find(pod.namespace, pod.service_account, looked_at)
-        return self._by_kind[kind]
+        return self._find(pod.namespace, pod.service_account, self._looked_at(pod))
+
+    def _looked_at(self, pod: Pod) -> Labels:
+        return {key: value for key, value in pod.labels.items() if key in self._keys}
 
     def _find(self, namespace: str, account: str, labels: Labels) -> tuple[int, ...]:
         if namespace not in self._indexes:
             self._indexes[namespace] = self._index(namespace)
         places = sorted(self._indexes[namespace].find(labels))
-        return tuple(place for place in places if _takes_account(self.rules[place], account))
+        return tuple(place for place in places if _takes_account(self._rules[place], account))
 
     def _index(self, namespace: str) -> SelectorIndex[int]:
-        labels = namespace_labels(self._namespace_labels, namespace)
-        cluster = [(self.rules[place].selector, place) for place in self._cluster if _takes_namespace(self.rules[place], labels)]
+        labels = namespace_labels(self._labels_of_namespaces, namespace)
+        cluster = [(self._rules[place].selector, place) for place in self._cluster if _takes_namespace(self._rules[place], labels)]
         return SelectorIndex([*cluster, *self._namespaced.get(namespace, ())])
 
 

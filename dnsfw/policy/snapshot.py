@@ -13,8 +13,9 @@ from dnsfw.names import Name
 from dnsfw.policy.cluster import cluster_suffixes, is_cluster_name
 from dnsfw.policy.index import Hits, NameIndex, NetworkIndex, joined
 from dnsfw.policy.judge import Entry, judged, permits_of, unfiltered_verdict_of, verdict_of
-from dnsfw.policy.model import IPAddress, Pod, PodUid, PolicySettings, Rule, RuleRef
+from dnsfw.policy.model import IPAddress, Pod, PodUid, PolicySettings, RuleRef
 from dnsfw.policy.ports import Piece
+from dnsfw.policy.prepare import Prepared
 from dnsfw.policy.protected import Protection, is_protected, protection_of
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.verdicts import NameVerdict, Permit, Stance, Step
@@ -177,8 +178,8 @@ class Snapshot:
     changes_at: WallTime | None
     settings: PolicySettings
     warnings: tuple[str, ...] = ()
-    contents: Mapping[RuleRef, tuple[Rule, str]] = field(default_factory=dict, repr=False)
-    """What each rule's content hashes to, so that the next snapshot need not hash what has not changed."""
+    prepared: Mapping[RuleRef, Prepared] = field(default_factory=dict, repr=False)
+    """What follows from each rule alone, so that the next snapshot need not find it again."""
 
     @property
     def protection(self) -> Protection:
