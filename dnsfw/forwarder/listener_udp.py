@@ -1,0 +1,118 @@
+"""Takes queries over UDP at one address, and sends the answers back from there.
+
+May touch its socket through the loop. Always true: what cannot be sent at once and does not fit the buffer is dropped and counted, never
+queued without bound. libuv hands on at most 32 datagrams a turn, so a burst does not starve what else waits in the loop.
+"""
+
+import asyncio
+import contextlib
+import socket
+from dataclasses import dataclass
+from typing import Protocol
+
+from dnsfw.errors import DnsfwError
+from dnsfw.forwarder.settings import Endpoint
+
+RECEIVE_BUFFER_BYTES = 4 << 20  # 5,000 queries: what comes in while the loop is busy for a tenth of a second
+SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>; past net.core.rmem_max, which CAP_NET_ADMIN may
+
+UDP, TCP = "udp", "tcp"  # as records say it
+
+ClientAddress = tuple[str, int] | None
+"""What the loop says of a datagram's sender (IPv6 has two more numbers); None where the way knows it."""
+
+
+class ListenError(DnsfwError):
+    """An address at which we cannot listen."""
+
+
+class Way(Protocol):
+    """How an answer goes back; called once for each query whose `handle` has said True."""
+
+    def send(self, data: bytes, address: ClientAddress) -> None: ...
+
+
+class Handler(Protocol):
+    """Whoever answers queries. False: dropped, nothing will be sent."""
+
+    def handle(self, data: bytes, source: str, transport: str, way: Way, address: ClientAddress) -> bool: ...
+
+
+@dataclass(slots=True)
+class UdpListenerCounts:
+    """port_zero: queries that cannot be answered. unsent: answers that the socket did not take."""
+
+    port_zero: int = 0
+    unsent: int = 0
+
+
+class UdpListener(asyncio.DatagramProtocol):
+    """One address. `address` of a query is what the loop says of its sender."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handle = handler.handle
+        self._transport: asyncio.DatagramTransport | None = None
+        self._is_full = False
+        self.counts = UdpListenerCounts()
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]  # the base says BaseTransport
+        self._transport = transport
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._transport = None
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if addr[1] == 0:
+            self.counts.port_zero += 1
+            return
+        self._handle(data, addr[0], UDP, self, addr)
+
+    def error_received(self, _exc: Exception) -> None:
+        self.counts.unsent += 1
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+
+    def send(self, data: bytes, address: ClientAddress) -> None:
+        if self._transport is None or self._is_full:
+            self.counts.unsent += 1
+            return
+        self._transport.sendto(data, address)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+def bind(endpoint: Endpoint, kind: socket.SocketKind) -> socket.socket:
+    """A bound socket. IPv6 alone where the address is IPv6: a mapped source would be no pod's."""
+    family = socket.AF_INET if endpoint.address.version == 4 else socket.AF_INET6
+    bound = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((str(endpoint.address), endpoint.port))
+    except OSError as error:
+        bound.close()
+        word = "tcp" if kind == socket.SOCK_STREAM else "udp"
+        raise ListenError(f"cannot listen on {endpoint} ({word}): {(error.strerror or str(error)).lower()}") from error
+    return bound
+
+
+async def listen_udp(endpoint: Endpoint, handler: Handler, loop: asyncio.AbstractEventLoop) -> tuple[UdpListener, Endpoint]:
+    """The listener, and where it is bound (the port may have been 0)."""
+    bound = bind(endpoint, socket.SOCK_DGRAM)
+    _widen(bound)
+    _, listener = await loop.create_datagram_endpoint(lambda: UdpListener(handler), sock=bound)
+    return listener, Endpoint(endpoint.address, bound.getsockname()[1])
+
+
+def _widen(bound: socket.socket) -> None:
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+    with contextlib.suppress(PermissionError):
+        bound.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)

@@ -1,0 +1,240 @@
+"""Performs what exchanges want: asks, waits, sends, records.
+
+May touch everything that it is given: upstreams, grants, sink, timers, the ways back to clients. Always true: every exchange that begins
+ends with one response and one record, at its deadline at the latest; each wait is bounded in time and in number; no task and no timer of
+the loop is made for a query, and where cache and grants answer at once the answer leaves within the call that brought the query.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+from dnsfw.audit.record import QueryRecord, Sink
+from dnsfw.clock import Clock, Instant
+from dnsfw.forwarder import events
+from dnsfw.forwarder.account import Sender
+from dnsfw.forwarder.admission import InFlight
+from dnsfw.forwarder.answer import Malformed, parse_response
+from dnsfw.forwarder.cache import Cache
+from dnsfw.forwarder.exchange import Exchange, reject
+from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery
+from dnsfw.forwarder.listener_udp import ClientAddress, Way
+from dnsfw.forwarder.respond import make_upstream_query
+from dnsfw.forwarder.settings import ForwarderSettings
+from dnsfw.forwarder.timers import TICK_SECONDS, Timer, Timers
+from dnsfw.forwarder.upstreams import Upstreams
+from dnsfw.forwarder.wire import Query, Rejected
+from dnsfw.policy.grants import GrantOutcome, Grants
+from dnsfw.policy.reasons import Reason
+from dnsfw.policy.snapshot import Snapshot, Subject
+
+MAX_IN_FLIGHT = 16_384  # queries of all pods; about 4 kB each
+MAX_WAITING = 1024  # of them, those from addresses that may become pods
+GRANT_SECONDS = 1.0  # what `Grants.ensure` may take, kept free behind the upstreams' share
+TIMER_SECONDS = 2 * TICK_SECONDS  # what a coarse timer may be late
+
+SnapshotOf = Callable[[], Snapshot | None]
+InterfaceOf = Callable[[str], str | None]
+UnreadyOf = Callable[[], Reason | None]
+
+
+class Call:
+    """An exchange in the hands of the service."""
+
+    __slots__ = ("address", "exchange", "owner", "source", "timer", "wait", "way")
+
+    def __init__(self, exchange: Exchange, source: str, way: Way, address: ClientAddress) -> None:
+        self.exchange = exchange
+        self.source = source
+        self.way = way
+        self.address = address
+        self.owner = source
+        self.timer: Timer | None = None
+        self.wait: Timer | None = None
+
+
+class Performer:
+    """All exchanges that are under way."""
+
+    def __init__(
+        self,
+        settings: ForwarderSettings,
+        *,
+        snapshot: SnapshotOf,
+        grants: Grants,
+        sink: Sink,
+        clock: Clock,
+        timers: Timers,
+        upstreams: Upstreams,
+        interface_of: InterfaceOf,
+        unready: UnreadyOf,
+    ) -> None:
+        self._settings = settings
+        self._snapshot = snapshot
+        self._grants = grants
+        self._sink = sink
+        self._clock = clock
+        self._timers = timers
+        self._upstreams = upstreams
+        self._interface_of = interface_of
+        self._unready = unready
+        self.cache = Cache(settings)
+        self._calls: dict[Call, None] = {}
+        self._waiting: dict[Call, None] = {}
+        self._parsed: tuple[Reply, events.Received | Malformed] | None = None
+        self.in_flight = InFlight(settings.in_flight_per_pod, MAX_IN_FLIGHT)
+        self.decisions: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.stopping = False
+        self.when_idle: Callable[[], None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def begin(self, query: Query, sender: Sender, way: Way, address: ClientAddress) -> None:
+        now = self._clock.now()
+        call = Call(Exchange(query, sender, self._settings, now), sender.source, way, address)
+        identity = self._identity(call.source)
+        if isinstance(identity, Subject):
+            call.owner = identity.pod.uid
+        refusal = Reason.STOPPING if self.stopping else self.in_flight.refusal(call.owner)
+        if refusal is not None:
+            self._run(call, events.Aborted(refusal, identity))
+            return
+        self._run(call, events.Identified(identity))
+        if not call.exchange.is_done:
+            self._calls[call] = None
+            self.in_flight.enter(call.owner)
+            call.timer = self._timers.add(call.exchange.deadline - TIMER_SECONDS, partial(self._run, call, events.DeadlinePassed()))
+
+    def reject(self, rejected: Rejected, sender: Sender, way: Way, address: ClientAddress) -> None:
+        for effect in reject(rejected, sender, self._identity(sender.source)):
+            match effect:
+                case events.Respond(data):
+                    way.send(data, address)
+                case events.Record(record):
+                    self._keep(record)
+
+    def snapshot_changed(self) -> None:
+        """Whoever waits to become a pod may have become one."""
+        for call in list(self._waiting):
+            identity = self._identity(call.source)
+            if identity is not Reason.UNKNOWN_POD:
+                self._run(call, events.Identified(identity))
+
+    def abort_all(self, reason: Reason) -> None:
+        for call in list(self._calls):
+            self._run(call, events.Aborted(reason, self._identity(call.source)))
+
+    def _run(self, call: Call, event: events.Event | None) -> None:
+        """Event in, effects out, until the exchange waits for somebody else or is over."""
+        exchange = call.exchange
+        while event is not None:
+            effects = exchange.handle(event, self._clock.now())
+            event = None
+            for effect in effects:
+                event = self._perform(call, effect) or event
+        if exchange.is_done:
+            self._end(call)
+
+    def _perform(self, call: Call, effect: events.Effect) -> events.Event | None:
+        """What the effect yields at once; else its event comes later."""
+        match effect:
+            case events.Ask(query):
+                return self._ask(call, query)
+            case events.EnsureGrants():
+                return self._ensure(call, effect)
+            case events.Respond(data):
+                call.way.send(data, call.address)
+            case events.Record(record):
+                self._keep(record)
+            case events.WaitForPod(until):
+                return self._wait(call, until)
+        return None
+
+    def _keep(self, record: QueryRecord) -> None:
+        self.decisions[record.decision] += 1
+        self.reasons[record.reason] += 1
+        self._sink(record)
+
+    def _end(self, call: Call) -> None:
+        self._waiting.pop(call, None)
+        if call.wait is not None:
+            call.wait.cancel()
+        if call.timer is not None:
+            call.timer.cancel()
+        if call in self._calls:
+            del self._calls[call]
+            self.in_flight.leave(call.owner)
+            if not self._calls and self.when_idle is not None:
+                self.when_idle()
+
+    # Who asks
+
+    def _identity(self, source: str) -> events.Identity:
+        if (unready := self._unready()) is not None:
+            return unready
+        identity = events.identify(self._snapshot(), source, is_pod_interface=False)
+        if identity is Reason.UNKNOWN_SOURCE and self._interface_of(source) is not None:
+            return Reason.UNKNOWN_POD
+        return identity
+
+    def _wait(self, call: Call, until: Instant) -> events.Event | None:
+        if len(self._waiting) >= MAX_WAITING:
+            return events.Aborted(Reason.QUEUE_FULL, Reason.UNKNOWN_POD)
+        self._waiting[call] = None
+        call.wait = self._timers.add(until - TIMER_SECONDS, partial(self._wait_over, call))
+        return None
+
+    def _wait_over(self, call: Call) -> None:
+        self._run(call, events.Identified(self._identity(call.source)))
+
+    # What is asked
+
+    def _ask(self, call: Call, query: Query) -> events.Event | None:
+        now = self._clock.now()
+        if (hit := self.cache.get(query.shared_key, now)) is not None:
+            received, age = hit
+            return events.Replied(received, self._identity(call.source), age, is_cached=True)
+        deadline = max(call.exchange.deadline - GRANT_SECONDS - TIMER_SECONDS, now)
+        asked = UpstreamQuery(make_upstream_query(query), query.key, query.shared_key)
+        self._upstreams.ask(asked, deadline, partial(self._on_outcome, call))
+        return None
+
+    def _on_outcome(self, call: Call, outcome: Outcome) -> None:
+        if not isinstance(outcome, Reply):
+            self._run(call, events.UpstreamFailed(outcome.reason))
+            return
+        received = self._parse(call.exchange.query, outcome)
+        if isinstance(received, Malformed):
+            self._run(call, events.UpstreamFailed(Reason.MALFORMED_ANSWER))
+        else:
+            self._run(call, events.Replied(received, self._identity(call.source)))
+
+    def _parse(self, query: Query, reply: Reply) -> events.Received | Malformed:
+        """Once for all who share it: upstreams tells them one after the other."""
+        if self._parsed is not None and self._parsed[0] is reply:
+            return self._parsed[1]
+        now = self._clock.now()
+        answer = parse_response(reply.data, query.key)
+        received = answer if isinstance(answer, Malformed) else events.Received(reply.data, answer, now)
+        if isinstance(received, events.Received):
+            self.cache.put(query.shared_key, received)
+        self._parsed = (reply, received)
+        return received
+
+    # Grants
+
+    def _ensure(self, call: Call, wanted: events.EnsureGrants) -> events.Event | None:
+        outcome = self._grants.ensure(wanted.subject, wanted.name, wanted.addresses, wanted.ttl)
+        if isinstance(outcome, asyncio.Future):
+            outcome.add_done_callback(partial(self._on_grants, call))
+            return None
+        return events.GrantsSettled(outcome, self._identity(call.source))
+
+    def _on_grants(self, call: Call, outcome: asyncio.Future[GrantOutcome]) -> None:
+        if outcome.cancelled():
+            return  # whoever kept the grants has stopped; the deadline ends the exchange
+        self._run(call, events.GrantsSettled(outcome.result(), self._identity(call.source)))
