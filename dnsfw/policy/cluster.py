@@ -3,18 +3,15 @@
 from functools import lru_cache
 from ipaddress import IPv4Network
 
-from dnsfw.names import Name, parents, parse_name
+from dnsfw.names import Name, parse_name
 from dnsfw.policy.model import IPNetwork, PolicySettings
 
 
 @lru_cache(maxsize=8)
 def cluster_suffixes(settings: PolicySettings) -> frozenset[Name]:
+    """A name is the cluster's if one of its `parents` is among these."""
     reverse = (name for network in settings.cluster_networks for name in reverse_names(network))
     return frozenset((settings.cluster_domain, *reverse))
-
-
-def is_cluster_name(suffixes: frozenset[Name], name: Name) -> bool:
-    return any(parent in suffixes for parent in parents(name))
 
 
 def reverse_names(network: IPNetwork) -> list[Name]:

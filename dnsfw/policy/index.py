@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TypeVar
 
-from dnsfw.names import ROOT, Name, Pattern, parents
+from dnsfw.names import Name, Pattern
 from dnsfw.policy.model import IPNetwork
 from dnsfw.policy.ports import PortSet
 
@@ -48,11 +48,12 @@ class NameIndex:
         self._exact = _Table((pattern.name, place, ports) for pattern, place, ports in rows if not pattern.is_wildcard)
         self._below = _Table((pattern.name, place, ports) for pattern, place, ports in rows if pattern.is_wildcard)
 
-    def find(self, name: Name) -> Hits:
-        groups = [self._exact[name]] if name in self._exact else []
+    def find(self, tails: Sequence[Name]) -> Hits:
+        """The hits of the name whose `parents` these are."""
+        groups = [self._exact[tails[0]]] if tails[0] in self._exact else []
         below = self._below
         # The wildcard of a name does not match the name itself; the root's does.
-        groups += [below[parent] for parent in parents(name) if parent in below and (parent != name or parent == ROOT)]
+        groups += [below[tail] for tail in tails[1:] or tails if tail in below]
         return joined(groups)
 
 

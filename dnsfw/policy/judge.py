@@ -6,6 +6,7 @@ order that matches; an enforced Deny denies in every stance; an Audit rule besid
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dnsfw.policy.index import Hits
 from dnsfw.policy.layout import Layout
@@ -36,8 +37,7 @@ Share = tuple[Entry, PortSet]
 """The ports that a rule decides."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a number of matching rules come to."""
 
     allowed: tuple[Share, ...]
@@ -50,22 +50,25 @@ class Outcome:
 
 def evaluate(shares: Iterable[Share]) -> Outcome:
     """Cluster rules in order, each port decided by the first that matches; then the union of the namespaced ones."""
-    taken: dict[Action, list[Share]] = {action: [] for action in Action}
-    decided = passed = PortSet.NONE
+    allowed: list[Share] = []
+    denied: list[Share] = []
+    passed: list[Share] = []
+    decided = left = PortSet.NONE  # left: to the namespaced rules
     for entry, ports in shares:
-        mine = ports - decided - passed if entry.is_cluster else ports - decided
+        mine = ports - decided - left if entry.is_cluster else ports - decided
         if not mine:
             continue
-        taken[entry.action].append((entry, mine))
         if entry.action is Action.PASS:
-            passed |= mine
-        elif entry.is_cluster:
+            passed.append((entry, mine))
+            left |= mine
+            continue
+        (allowed if entry.can_allow else denied).append((entry, mine))
+        if entry.is_cluster:
             decided |= mine
-    return Outcome(tuple(taken[Action.ALLOW]), tuple(taken[Action.DENY]), tuple(taken[Action.PASS]))
+    return Outcome(tuple(allowed), tuple(denied), tuple(passed))
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """Two outcomes: with the rules that are in force, and as if the Audit rules were in force, too."""
 
     stance: Stance
@@ -99,8 +102,11 @@ class Judgement:
 
 def judged(entries: Sequence[Entry], hits: Hits, stance: Stance) -> Judgement:
     shares = [(entries[place], ports) for place, ports in hits]
+    if not any(entry.is_audit for entry, _ in shares):
+        outcome = evaluate(shares)
+        return Judgement(stance, outcome, outcome)
     real = evaluate(share for share in shares if is_in_force(share[0], stance))
-    return Judgement(stance, real, evaluate(shares) if any(entry.is_audit for entry, _ in shares) else real)
+    return Judgement(stance, real, evaluate(shares))
 
 
 def is_in_force(entry: Entry, stance: Stance) -> bool:

@@ -13,8 +13,13 @@ _ACTION_ORDER = {Action.DENY: 0, Action.PASS: 1, Action.ALLOW: 2}
 
 def in_order(rules: Sequence[Rule]) -> list[Rule]:
     """The order of judgement: cluster rules by priority, then namespaced ones; names settle the rest, for the same state the same order."""
-    cluster = sorted((rule for rule in rules if rule.is_cluster), key=lambda rule: (rule.priority, _ACTION_ORDER[rule.action], rule.ref))
-    return cluster + sorted((rule for rule in rules if not rule.is_cluster), key=lambda rule: rule.ref)
+    cluster = (rule for rule in rules if rule.is_cluster)
+    first = sorted(cluster, key=lambda rule: (rule.priority, _ACTION_ORDER[rule.action], _identity(rule)))
+    return first + sorted((rule for rule in rules if not rule.is_cluster), key=_identity)
+
+
+def _identity(rule: Rule) -> tuple[str, str, str]:
+    return rule.ref.namespace, rule.ref.name, rule.ref.uid
 
 
 class Selection:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from dnsfw.clock import WallTime
-from dnsfw.names import Name
-from dnsfw.policy.cluster import cluster_suffixes, is_cluster_name
+from dnsfw.names import Name, parents
+from dnsfw.policy.cluster import cluster_suffixes
 from dnsfw.policy.index import Hits, NameIndex, NetworkIndex, joined
 from dnsfw.policy.judge import Entry, judged, permits_of, unfiltered_verdict_of, verdict_of
 from dnsfw.policy.model import IPAddress, Pod, PodUid, PolicySettings, RuleRef
@@ -122,9 +122,10 @@ class Policy:
     def _find(self, name: Name) -> _Found:
         if self.stance is Stance.UNTOUCHED:
             return _Found(_UNTOUCHED, (), None)
-        if is_cluster_name(self._suffixes, name):
+        tails = tuple(parents(name))
+        if not self._suffixes.isdisjoint(tails):
             return _Found(_CLUSTER, (), None)
-        return self._of_hits(self._indexes.names.find(name))
+        return self._of_hits(self._indexes.names.find(tails))
 
     def _of_hits(self, hits: Hits) -> _Found:
         if (found := self._by_hits.get(hits)) is None:

@@ -1,7 +1,11 @@
-"""What a judgement says: plain values, shared by everybody who asks a policy."""
+"""What a judgement says: plain values, shared by everybody who asks a policy.
+
+Those made for each fresh name are named tuples: a frozen dataclass costs 2 µs of the 20 that a fresh name may take.
+"""
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from dnsfw.policy.model import Action, IPNetwork, LeaseLimits, RuleRef
 from dnsfw.policy.ports import Piece, PortSet
@@ -17,8 +21,7 @@ class Stance(Enum):
     ENFORCE = "enforce"  # default-deny
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NameVerdict:
+class NameVerdict(NamedTuple):
     """What a question for a name gets.
 
     is_resolved: it may be asked upstream and answered. is_granting: addresses in its answer are to be granted (`Policy.judge`).
@@ -34,8 +37,7 @@ class NameVerdict:
     audited: RuleRef | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Permit:
+class Permit(NamedTuple):
     """One rule's permission. `pieces` are `ports` as they lie in the kernel; `basis` hashes the content that the permission rests on."""
 
     rule: RuleRef
