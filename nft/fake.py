@@ -11,6 +11,7 @@ from nft.changes import MIN_TIMEOUT_MS, Add, Change, Discard
 from nft.errors import NftError, NotFoundError, NotValidError
 from nft.fakestate import FakeTable, Stored, Tables, insert, perform
 from nft.objects import Element, Features, Set, Structure, Table
+from nft.owned import OwnedTable
 from nft.transaction import Transaction
 
 _COLLECTED_AFTER_S = 1.0  # the kernel's collector comes by once a second (nft_set_gc_interval)
@@ -92,6 +93,12 @@ class FakeKernel:
         inside = self._inside(of)
         now = self._clock()
         return [_element(of, key, stored, now) for key, stored in inside.elements[of.name].items() if stored.is_live(now)]
+
+    def create_owned(self, owned: OwnedTable) -> None:
+        made = Transaction().create(owned.table)
+        for of in owned.sets:
+            made.add(of)
+        self._perform(made)
 
     def on_foreign_change(self, call: Callable[[], None]) -> None:
         self._listeners.append(call)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from nft.changes import Change
 from nft.objects import Element, Features, Set, Structure, Table
+from nft.owned import OwnedTable
 from nft.transaction import Transaction
 
 
@@ -31,6 +32,9 @@ class Kernel(Protocol):
 
     def read_elements(self, of: Set) -> list[Element]:
         """What stands in a set, expired elements left out."""
+
+    def create_owned(self, owned: OwnedTable) -> None:
+        """Make a table that lives as long as this kernel's socket and that nobody else can change; `commit` changes its elements."""
 
     def on_foreign_change(self, call: Callable[[], None]) -> None:
         """Have `call` called on the loop after a commit that was not ours, or when such events may have been lost."""

@@ -17,6 +17,7 @@ from nft.events import Watch
 from nft.fingerprint import fingerprint
 from nft.listing import parse_table
 from nft.objects import Element, Features, Set, Structure, Table
+from nft.owned import OwnedTable
 from nft.probe import probe
 from nft.socket import NetlinkSocket
 from nft.structure import Libnftables
@@ -77,6 +78,9 @@ class RealKernel:
     def read_elements(self, of: Set) -> list[Element]:
         coder = self._coder(of)
         return coder.read(self._socket.dump(GET, codec.FAMILIES[of.table.family], coder.address))
+
+    def create_owned(self, owned: OwnedTable) -> None:
+        owned.create(self._socket)
 
     def on_foreign_change(self, call: Callable[[], None]) -> None:
         if self._watch is None:

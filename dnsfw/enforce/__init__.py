@@ -1,0 +1,1 @@
+"""Keeps the kernel as the snapshot and the ledger say: the only package, with the agent, that knows both policy and nft."""

@@ -1,0 +1,83 @@
+"""From a row of the ledger to the kernel's elements: one element a permission, its data the number of the rule that allows it.
+
+Pure.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from math import ceil
+
+from dnsfw.clock import Instant
+from dnsfw.enforce.layout import V6, Layout, family_of
+from dnsfw.enforce.targets import mark_of
+from dnsfw.policy.ledger import Row, standings
+from dnsfw.policy.model import IPAddress, RuleRef
+from dnsfw.policy.ports import ICMP, ICMPV6, Kind, Piece
+from nft.changes import Add, Change, Discard, Put
+from nft.objects import Set
+
+NumberOf = Callable[[RuleRef], int | None]
+
+
+ENDED_S = 1.0
+"""An element whose end lies this far back is gone from the kernel, whatever lies between the two clocks."""
+
+
+def element_key(source: bytes, destination: bytes, piece: Piece) -> bytes:
+    """The concatenation as the kernel has it: each part padded to four bytes."""
+    match piece.kind:
+        case Kind.PORT:
+            return source + destination + bytes((piece.protocol, 0, 0, 0)) + piece.low.to_bytes(2, "big") + b"\0\0"
+        case Kind.PROTOCOL:
+            # ICMP stands for both; on the wire of an IPv6 pod it is 58.
+            protocol = ICMPV6 if piece.protocol == ICMP and len(source) == V6.size else piece.protocol
+            return source + destination + bytes((protocol, 0, 0, 0))
+        case _:
+            return source + destination
+
+
+def element_place(layout: Layout, source: bytes, destination: bytes, piece: Piece) -> tuple[Set, bytes]:
+    """The set and the key of a permission's element."""
+    return layout.set_of_piece(family_of(source), piece), element_key(source, destination, piece)
+
+
+def timeout_ms(until: Instant, now: Instant) -> int:
+    """Never 0, which nftables reads as "never expires"."""
+    return max(1, ceil((until - now) * 1000))
+
+
+def row_changes(  # noqa: PLR0917 -- one row's before and after; names would hide the symmetry at the four places that call it
+    layout: Layout,
+    sources: Iterable[IPAddress],
+    destination: bytes,
+    before: Row,
+    after: Row,
+    number_of: NumberOf,
+    now: Instant,
+    renumbered: Collection[RuleRef] = (),
+) -> list[Change]:
+    """What turns the row's elements into those of `after`; rules in `renumbered` have another number than the elements that stand.
+
+    Elements that have ended are gone by themselves; a rule without a number gives none.
+    """
+    old, new = standings(before), standings(after)
+    changes: list[Change] = []
+    for source in sources:
+        if len(source.packed) != len(destination):
+            continue
+        for piece in old.keys() - new.keys():
+            if old[piece].until <= now - ENDED_S:
+                continue
+            changes.append(Discard(*element_place(layout, source.packed, destination, piece)))
+        for piece, (rule, until) in new.items():
+            was = old.get(piece)
+            is_same_data = was is None or (was.rule == rule and rule not in renumbered)
+            if until <= now or (is_same_data and was is not None and was.until >= until):
+                continue
+            number = number_of(rule)
+            place = element_place(layout, source.packed, destination, piece)
+            if number is None:
+                changes.append(Discard(*place))
+            else:
+                change = Add if is_same_data else Put
+                changes.append(change(*place, mark_of(layout, number), timeout_ms(until, now)))
+    return changes

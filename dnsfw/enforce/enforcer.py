@@ -1,0 +1,235 @@
+"""Enforcement as the agent sees it: brings snapshots into force, keeps grants, keeps the kernel as it should be, says how it stands.
+
+The one owner of the ledger. Everything runs in the loop's thread but for reads of long tables.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import structlog
+
+from dnsfw.clock import Clock, Instant
+from dnsfw.enforce.guard import Guard
+from dnsfw.enforce.installer import Installer
+from dnsfw.enforce.journal import Journal
+from dnsfw.enforce.keeper import Keeper
+from dnsfw.enforce.layout import Layout
+from dnsfw.enforce.numbers import Holder, Numbers
+from dnsfw.enforce.reconcile import Reconciler
+from dnsfw.enforce.settings import EnforceSettings
+from dnsfw.enforce.state import State
+from dnsfw.enforce.structure import Structure
+from dnsfw.enforce.upkeep import compare, sweep
+from dnsfw.names import Name
+from dnsfw.policy.grants import GrantOutcome
+from dnsfw.policy.ledger import Claim, is_adopted
+from dnsfw.policy.model import IPAddress, PodUid
+from dnsfw.policy.snapshot import Snapshot, Subject
+from nft.conntrack import Connections
+from nft.errors import NftError
+from nft.kernel import Kernel
+from nft.objects import Set
+
+log = structlog.get_logger(__name__)
+SWEEP_S = 30.0
+COMPARE_S = 60.0
+SETTLE_S = 0.2
+"""A foreign hand seldom stops after one commit: the elements are compared when it has had time to finish."""
+RETRY_S = 0.5
+
+
+class GrantRow(NamedTuple):
+    """One claim, for people; `number` is the decision number that its connections bear."""
+
+    subject: Subject
+    address: bytes
+    claim: Claim
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EnforceStats:
+    """trouble: why nothing is granted, "" when all is well. grants: addresses in the ledger. cut: peers that may not come back as
+    ingress.
+    """
+
+    trouble: str
+    grants: int
+    numbers: int
+    numbers_available: int
+    commits: int
+    commit_p50_us: float
+    commit_p99_us: float
+    rebuilds: int
+    mended: int
+    closed: int
+    cut: int
+    has_guard: bool
+    journal_problem: str
+
+
+class Enforcer:
+    """Keeps `policy.grants.Grants`; `run` is its slow work, for as long as the process lives."""
+
+    def __init__(self, settings: EnforceSettings, kernel: Kernel, reader: Kernel, connections: Connections, clock: Clock) -> None:
+        journal, layout = Journal(settings.journal), Layout(settings)
+        guard = Guard.of(settings, os.getpid()) if kernel.features.has_owner else Guard(None)
+        numbers = Numbers(settings.highest_number, journal.note)
+        self.state = State(settings, layout, kernel, reader, connections, clock, journal, numbers, guard)
+        self._structure = Structure(layout, kernel)
+        self._reconciler = Reconciler(self.state, self._structure)
+        self._keeper = Keeper(self.state, self._structure, self._reconciler)
+        self._installer = Installer(self.state)
+        self._alarm = asyncio.Event()
+        self._target: Snapshot | None = None
+        self._mended = 0
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The newest snapshot in force."""
+        return self.state.snapshot
+
+    @property
+    def trouble(self) -> str:
+        return self.state.trouble
+
+    def ensure(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int) -> "GrantOutcome | asyncio.Future[GrantOutcome]":
+        return self._installer.ensure(subject, name, addresses, ttl)
+
+    async def start(self, snapshot: Snapshot) -> None:
+        """Take over the table that stands, or build it; NftError if neither can be done."""
+        if self.state.guard.table is not None:
+            self.state.kernel.create_owned(self.state.guard.table)
+        self._target = snapshot
+        await self._keeper.start(snapshot)
+        self.state.kernel.on_foreign_change(self._alarm.set)
+
+    async def apply(self, snapshot: Snapshot) -> None:
+        """Bring a new snapshot into force; if the kernel refuses, `run` goes on trying, and what could be wider stays closed meanwhile."""
+        self._target = snapshot
+        try:
+            await self._reconciler.apply(snapshot)
+        except NftError as error:
+            self.state.trouble = f"the new rules are not in the kernel: {error}"
+            log.error("the new rules are not in the kernel", reason=str(error))
+            self._alarm.set()
+
+    async def run(self) -> None:
+        """Watch, sweep and compare until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch(), name="enforce-watch")
+            tasks.create_task(self._sweep(), name="enforce-sweep")
+            tasks.create_task(self._compare(), name="enforce-compare")
+
+    def close(self) -> None:
+        """Let go; the table stays."""
+        self.state.journal.close()
+
+    async def _watch(self) -> None:
+        """Somebody has changed something, or we have failed to: look, and mend."""
+        while True:
+            await self._alarm.wait()
+            self._alarm.clear()
+            try:
+                await self._heal()
+            except NftError as error:
+                self.state.trouble = f"the table cannot be rebuilt: {error}"
+                log.error("the table cannot be rebuilt; trying again", reason=str(error))
+                self._alarm.set()
+                await asyncio.sleep(RETRY_S)
+
+    async def _heal(self) -> None:
+        async with self._reconciler.lock:
+            is_intact = self._structure.is_intact()
+        if self.state.trouble or not is_intact:
+            await self._keeper.repair(self.state.trouble or "someone else has changed the table")
+        if self._target is not None and self._target is not self.state.snapshot:
+            await self._reconciler.apply(self._target)
+        await asyncio.sleep(SETTLE_S)
+        await self.compare_now()
+
+    async def _sweep(self) -> None:
+        waited: frozenset[int] = frozenset()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                waited = await sweep(self.state, waited)
+            except NftError as error:
+                log.warning("ended grants could not be swept", reason=str(error))
+
+    async def _compare(self) -> None:
+        while True:
+            await asyncio.sleep(COMPARE_S)
+            try:
+                await self.compare_now()
+            except NftError as error:
+                log.warning("the kernel could not be compared", reason=str(error))
+                self._alarm.set()
+
+    async def compare_now(self) -> int:
+        """Compare every element with the ledger and mend; returns how many were wrong."""
+        async with self._reconciler.lock:
+            wrong = await compare(self.state, self._structure.standing.sets)
+        self._mended += wrong
+        return wrong
+
+    # What people ask
+
+    def grants(self) -> Iterator[GrantRow]:
+        """Every claim that has not ended."""
+        now, snapshot = self.state.clock.now(), self.state.snapshot
+        for uid, subject in () if snapshot is None else tuple(snapshot.subjects.items()):
+            for address, row in tuple(self.state.ledger.rows_of(uid).items()):
+                for claim in row:
+                    if claim.until > now:
+                        yield GrantRow(subject, address, claim, self.state.numbers.of(Holder(uid, claim.permit.rule)))
+
+    def remaining(self, until: Instant) -> float:
+        return max(0.0, until - self.state.clock.now())
+
+    def refusals(self) -> dict[tuple[PodUid, IPAddress], tuple[int, int]]:
+        """Per pod and address: packets refused, and packets that Audit mode has let through, since the address began to be judged."""
+        if self.state.snapshot is None:
+            return {}
+        sets = [(layout.refused, layout.would) for layout in (self.state.layout.v4, self.state.layout.v6)]
+        refused = _counted(self.state.kernel, [pair[0] for pair in sets])
+        would = _counted(self.state.kernel, [pair[1] for pair in sets])
+        return {
+            (uid, address): (refused.get(address.packed, 0), would.get(address.packed, 0))
+            for uid, subject in self.state.snapshot.subjects.items()
+            for address in subject.pod.addresses
+            if address.packed in refused
+        }
+
+    def stats(self) -> EnforceStats:
+        state = self.state
+        recent = sorted(state.commit_seconds)
+        return EnforceStats(
+            trouble=state.trouble,
+            grants=len(state.ledger),
+            numbers=len(state.numbers),
+            numbers_available=state.numbers.available,
+            commits=state.commits,
+            commit_p50_us=_share(recent, 0.50) * 1e6,
+            commit_p99_us=_share(recent, 0.99) * 1e6,
+            rebuilds=self._keeper.rebuilds,
+            mended=self._mended,
+            closed=len(state.closed),
+            cut=len(state.cut),
+            has_guard=state.guard.table is not None,
+            journal_problem=state.journal.problem,
+        )
+
+
+def _counted(kernel: Kernel, sets: Sequence[Set]) -> dict[bytes, int]:
+    return {element.key: element.packets for of in sets for element in kernel.read_elements(of)}
+
+
+def _share(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+__all__ = ["EnforceStats", "Enforcer", "GrantRow", "is_adopted"]

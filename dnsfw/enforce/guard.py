@@ -1,0 +1,66 @@
+"""The second table: it belongs to our netlink socket, so `nft flush ruleset` by others leaves it, and it vanishes with the process.
+
+While the main table is gone it drops what selected pods send and are sent: their packets lack the mark that the main table sets on what
+it has judged.
+Each process has a guard of its own name, so two agents during an upgrade stand side by side: a packet needs the main table's mark for both.
+"""
+
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+
+from dnsfw.enforce.layout import MANGLE, Layout
+from dnsfw.enforce.settings import EnforceSettings
+from dnsfw.enforce.targets import Contents
+from nft.changes import Change, Discard, Put
+from nft.objects import Set
+from nft.owned import OwnedTable, guard_program
+
+
+def guard_name(settings: EnforceSettings, pid: int) -> str:
+    return f"{settings.table}-guard-{pid}"
+
+
+@dataclass(slots=True)
+class Guard:
+    """What the guard's sets hold; None as `table`: this kernel has no owned tables, and `status` says so."""
+
+    table: OwnedTable | None
+    placed: dict[Set, set[bytes]] = field(default_factory=dict)
+
+    @staticmethod
+    def of(settings: EnforceSettings, pid: int) -> "Guard":
+        return Guard(guard_program(guard_name(settings, pid), MANGLE + 1, settings.packet_mark))
+
+    def members(self, internal: dict[Set, tuple[str, ...]]) -> list[Change]:
+        """The networks that pass, as intervals; they are set once."""
+        if self.table is None:
+            return []
+        changes: list[Change] = []
+        for of, texts in internal.items():
+            if not of.name.startswith("internal"):
+                continue
+            mine = self.table.set_named(of.name)
+            changes += [
+                Put(mine, each.network_address.packed, None, None, each.broadcast_address.packed) for each in map(ip_network, texts)
+            ]
+        return changes
+
+    def changes(self, layout: Layout, contents: Contents) -> list[Change]:
+        """What makes the guard's selected pods those of the main table."""
+        if self.table is None:
+            return []
+        changes: list[Change] = []
+        for of in (layout.v4.selected, layout.v6.selected):
+            mine = self.table.set_named(of.name)
+            held, wanted = self.placed.get(mine, set()), contents[of].keys()
+            changes += [Put(mine, key) for key in wanted - held]
+            changes += [Discard(mine, key) for key in held - wanted]
+        return changes
+
+    def accept(self, layout: Layout, contents: Contents) -> None:
+        if self.table is not None:
+            for of in (layout.v4.selected, layout.v6.selected):
+                self.placed[self.table.set_named(of.name)] = set(contents[of])
+
+    def forget(self) -> None:
+        self.placed.clear()

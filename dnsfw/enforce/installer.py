@@ -1,0 +1,218 @@
+"""Grants while queries wait: what is asked within one turn of the loop becomes one transaction, and its ack wakes all who asked.
+
+Always true: no future says Granted before the kernel has acknowledged every element it stands for; what is installed is what the newest
+snapshot allows.
+The commit itself is synchronous: it takes 2-9 µs, and a thread would cost more than that to wake up (docs/adr).
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dnsfw.clock import Instant
+from dnsfw.enforce.elements import row_changes
+from dnsfw.enforce.numbers import Holder
+from dnsfw.enforce.state import State
+from dnsfw.enforce.targets import basis_at, mark_key
+from dnsfw.names import Name
+from dnsfw.policy.grants import Granted, GrantOutcome, NotGranted
+from dnsfw.policy.lease import answer_bound, lease
+from dnsfw.policy.ledger import Claim, Row, RowKey, with_claims
+from dnsfw.policy.model import PodUid
+from dnsfw.policy.reasons import Reason
+from dnsfw.policy.snapshot import Permit, Subject
+from nft.changes import Add, Change, Discard, Put
+from nft.errors import NftError
+
+WAITING_BOUND = 65_536
+"""Requests in one turn of the loop; more are refused (queue full)."""
+FOREVER: Instant = float("inf")
+
+
+class Ask(NamedTuple):
+    subject: Subject
+    name: Name
+    addresses: tuple[bytes, ...]
+    ttl: int
+
+
+class Wanted(NamedTuple):
+    """One permission that an answer needs: until `needed` at least, until `until` if it must be written."""
+
+    address: bytes
+    permit: Permit
+    needed: Instant
+    until: Instant
+    ttl: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction will hold, and the rows it leads to."""
+
+    rows: dict[RowKey, Row]
+    changes: list[Change]
+    taken: list[int]
+    uncut: list[tuple[bytes, bytes]]
+
+    @staticmethod
+    def empty() -> "Batch":
+        return Batch({}, [], [], [])
+
+
+class Installer:
+    """Keeps the promise of `policy.grants.Grants`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._waiting: list[tuple[Ask, asyncio.Future[GrantOutcome], Instant]] = []
+
+    def ensure(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int) -> GrantOutcome | asyncio.Future[GrantOutcome]:
+        ask = Ask(subject, name, tuple(addresses), ttl)
+        held = self._refusal(ask) or self._held(ask)
+        if held is not None:
+            return held
+        if len(self._waiting) >= WAITING_BOUND:
+            return NotGranted(Reason.QUEUE_FULL, f"{WAITING_BOUND} grants wait for the kernel")
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._flush)
+        future: asyncio.Future[GrantOutcome] = loop.create_future()
+        self._waiting.append((ask, future, self._state.clock.now()))
+        return future
+
+    def _refusal(self, ask: Ask) -> NotGranted | None:
+        state = self._state
+        if state.trouble:
+            return NotGranted(Reason.KERNEL_FAILED, state.trouble)
+        if state.snapshot is None:
+            return NotGranted(Reason.NOT_READY)
+        current = state.snapshot.subjects.get(ask.subject.pod.uid)
+        if current is None or current.policy is not ask.subject.policy or current.pod.addresses != ask.subject.pod.addresses:
+            return NotGranted(Reason.RULES_CHANGED)
+        return None
+
+    def _held(self, ask: Ask) -> Granted | None:
+        """Everything stands already and outlives the answer: no commit (a flood of TTL 0 costs the kernel nothing)."""
+        until, ttl, count, uid = FOREVER, ask.ttl, 0, ask.subject.pod.uid
+        for wanted in wanted_of(ask, self._state.clock.now()):
+            claim = _claim_of(self._state.ledger.row(uid, wanted.address), wanted.permit, ask.name)
+            if claim is None or claim.until < wanted.needed:
+                return None
+            until, ttl, count = min(until, claim.until), min(ttl, wanted.ttl), count + len(wanted.permit.pieces)
+        return Granted(until, ttl, count)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        outcomes = self._install([ask for ask, _, _ in waiting])
+        late = self._state.clock.now() - self._state.settings.commit_deadline_s
+        for (_, future, asked_at), outcome in zip(waiting, outcomes, strict=True):
+            if future.done():
+                continue
+            is_late = asked_at < late and isinstance(outcome, Granted)
+            future.set_result(NotGranted(Reason.KERNEL_TIMEOUT, "the kernel took longer than the bound") if is_late else outcome)
+
+    def _install(self, asks: list[Ask]) -> list[GrantOutcome]:
+        batch = Batch.empty()
+        outcomes = [self._plan(ask, batch) for ask in asks]
+        try:
+            self._carry_out(batch)
+        except NftError as error:
+            return self._one_by_one(asks) if len(asks) > 1 else [self._again(asks[0], error)]
+        return outcomes
+
+    def _one_by_one(self, asks: list[Ask]) -> list[GrantOutcome]:
+        """One of them spoiled the transaction: the others must not suffer."""
+        return [outcome for ask in asks for outcome in self._install([ask])]
+
+    def _again(self, ask: Ask, first: NftError) -> GrantOutcome:
+        """Once more, whatever stands in the kernel; then it is the kernel's last word."""
+        batch = Batch.empty()
+        outcome = self._plan(ask, batch)
+        batch.changes = [Put(*change) if isinstance(change, Add) else change for change in batch.changes]
+        try:
+            self._carry_out(batch)
+        except NftError as error:
+            return NotGranted(Reason.KERNEL_FAILED, f"{first}; again: {error}")
+        return outcome
+
+    def _carry_out(self, batch: Batch) -> None:
+        try:
+            self._state.commit(batch.changes)
+        except NftError:
+            for number in batch.taken:
+                self._state.numbers.leave(number)
+            raise
+        self._state.ledger.accept(batch.rows)
+        if self._state.written is not None:
+            self._state.written |= batch.rows.keys()
+        live = self._state.placed.setdefault(self._state.layout.live, {})
+        live.update((mark_key(self._state.layout, number), None) for number in batch.taken)
+        for pair in batch.uncut:
+            self._state.cut.pop(pair, None)
+
+    def _plan(self, ask: Ask, batch: Batch) -> GrantOutcome:
+        """Add to `batch` what this answer needs; judged anew, for the rules may have changed since it was asked."""
+        refusal = self._refusal(ask)
+        if refusal is not None:
+            return refusal
+        state, uid, now = self._state, ask.subject.pod.uid, self._state.clock.now()
+        wanted = list(wanted_of(ask, now))
+        if self._is_over_quota(uid, {one.address for one in wanted}, batch):
+            return NotGranted(Reason.POD_QUOTA, f"{state.settings.grants_per_pod} addresses")
+        if len(state.ledger) + len(batch.rows) > state.settings.grants_per_node:
+            return NotGranted(Reason.NODE_QUOTA, f"{state.settings.grants_per_node} addresses")
+        if not all(self._has_number(ask.subject, one.permit, batch) for one in wanted):
+            return NotGranted(Reason.NO_NUMBER, "every decision number is in use")
+        for address in dict.fromkeys(one.address for one in wanted):
+            claims = [Claim(one.permit, ask.name, one.until) for one in wanted if one.address == address]
+            self._write(ask.subject, address, claims, batch, now)
+        count = sum(len(one.permit.pieces) for one in wanted)
+        return Granted(min((one.until for one in wanted), default=FOREVER), min((one.ttl for one in wanted), default=ask.ttl), count)
+
+    def _write(self, subject: Subject, address: bytes, claims: list[Claim], batch: Batch, now: Instant) -> None:
+        state, uid, key = self._state, subject.pod.uid, RowKey(subject.pod.uid, address)
+        before = batch.rows.get(key) or state.ledger.row(uid, address)
+        after = with_claims(before, claims)
+        batch.changes += row_changes(state.layout, subject.pod.addresses, address, before, after, state.numbers_of(uid), now)
+        batch.rows[key] = after
+        for source in subject.pod.addresses:
+            if (pair := (source.packed, address)) in state.cut:
+                batch.changes.append(Discard(state.layout.sets_of_address(address).cut, source.packed + address))
+                batch.uncut.append(pair)
+
+    def _has_number(self, subject: Subject, permit: Permit, batch: Batch) -> bool:
+        state, holder = self._state, Holder(subject.pod.uid, permit.rule)
+        if state.numbers.of(holder) is not None:
+            return True
+        number = state.numbers.take(holder, basis_at(subject, permit.basis))
+        if number is None:
+            return False
+        batch.taken.append(number)
+        batch.changes.append(Put(state.layout.live, mark_key(state.layout, number)))
+        return True
+
+    def _is_over_quota(self, uid: PodUid, addresses: set[bytes], batch: Batch) -> bool:
+        rows = self._state.ledger.rows_of(uid)
+        new = sum(address not in rows for address in addresses)
+        waiting = sum(key.pod == uid and key.address not in rows for key in batch.rows) if new else 0
+        return len(rows) + waiting + new > self._state.settings.grants_per_pod if new else False
+
+
+def wanted_of(ask: Ask, now: Instant) -> Iterator[Wanted]:
+    """What the policy permits, address by address; what it does not permit is not asked for and stays closed."""
+    policy, lengths = ask.subject.policy, {len(address.packed) for address in ask.subject.pod.addresses}
+    for address in ask.addresses:
+        if len(address) not in lengths:
+            continue
+        for permit in policy.judge(ask.name, address):
+            bound = answer_bound(ask.ttl, permit.limits)
+            yield Wanted(address, permit, now + bound, now + lease(ask.ttl, permit.limits), bound)
+
+
+def _claim_of(row: Row, permit: Permit, name: Name) -> Claim | None:
+    for claim in row:
+        if claim.name == name and claim.permit.rule == permit.rule and claim.permit.ports == permit.ports:
+            return claim
+    return None

@@ -1,0 +1,133 @@
+"""Decision numbers: what the upper bits of a connection's mark mean.
+
+A number stands for (pod, rule) at one content of the rule (`basis`). It is live, or leaving (out of the kernel's `live` set, perhaps
+still on some
+connection), or free. Always true: a number that any connection may still bear is never given out again.
+Pure but for the journal, which is told of a number's meaning before the number is used.
+"""
+
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
+
+from dnsfw.policy.model import PodUid, RuleRef
+
+OPEN_RULE = RuleRef(namespace="", name="*open")
+"""Stands for what is open by default on a pod that no enforced rule closes; no object can have this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What a number stands for: one rule's permissions of one pod."""
+
+    pod: PodUid
+    rule: RuleRef
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    holder: Holder
+    basis: str
+
+
+Note = Callable[[int, Meaning | None], None]
+"""Told that a number now means this, or (None) nothing any more."""
+
+
+class Numbers:
+    """Who holds which number. Owned by the enforcer."""
+
+    def __init__(self, highest: int, note: Note) -> None:
+        self._highest = highest
+        self._note = note
+        self._next = 1
+        self._by_holder: dict[Holder, int] = {}
+        self._meanings: dict[int, Meaning] = {}
+        self._free: list[int] = []
+        self._left: set[int] = set()
+        self._seen: set[int] = set()  # found at start, so `_next` must never give them: they come back through `_free`
+
+    def of(self, holder: Holder) -> int | None:
+        return self._by_holder.get(holder)
+
+    def meaning(self, number: int) -> Meaning | None:
+        return self._meanings.get(number)
+
+    def live(self) -> Iterator[tuple[int, Meaning]]:
+        return iter(self._meanings.items())
+
+    def holders_of(self, pod: PodUid) -> list[Holder]:
+        return [holder for holder in self._by_holder if holder.pod == pod]
+
+    def __len__(self) -> int:
+        return len(self._meanings)
+
+    @property
+    def available(self) -> int:
+        unseen = self._highest - self._next + 1 - sum(number >= self._next for number in self._seen)
+        return len(self._free) + unseen
+
+    @property
+    def left(self) -> frozenset[int]:
+        """Numbers that wait for a conntrack dump to show that no connection bears them."""
+        return frozenset(self._left)
+
+    def take(self, holder: Holder, basis: str) -> int | None:
+        """A number for this holder; None if none is free (closed, design §2)."""
+        number = self._unused()
+        if number is None:
+            return None
+        self._enter(number, Meaning(holder, basis))
+        return number
+
+    def adopt(self, number: int, meaning: Meaning) -> None:
+        """Take over what stood in the kernel at start."""
+        self._seen.add(number)
+        self._by_holder[meaning.holder] = number
+        self._meanings[number] = meaning
+
+    def rebase(self, holder: Holder, basis: str) -> None:
+        """The rule's content has changed, and everything the number stood for is still allowed."""
+        number = self._by_holder[holder]
+        if self._meanings[number].basis != basis:
+            self._enter(number, Meaning(holder, basis))
+
+    def replace(self, holder: Holder, basis: str) -> tuple[int, int | None]:
+        """(old, new): the old number is no longer this holder's, but stays live until `leave`."""
+        old = self.release(holder)
+        return old, self.take(holder, basis)
+
+    def release(self, holder: Holder) -> int:
+        """The number is nobody's, but stays live until `leave`."""
+        return self._by_holder.pop(holder)
+
+    def leave(self, number: int) -> None:
+        """The number has gone out of the kernel's `live` set."""
+        meaning = self._meanings.pop(number, None)
+        if meaning is not None and self._by_holder.get(meaning.holder) == number:
+            del self._by_holder[meaning.holder]
+        self._left.add(number)
+        self._note(number, None)
+
+    def reclaim(self, waited: Set[int], in_use: Set[int]) -> None:
+        """`waited` had left before a conntrack dump was begun, and `in_use` are the numbers that it shows."""
+        unused = self._left & waited - in_use
+        self._left -= unused
+        self._free.extend(unused)
+
+    def avoid(self, in_use: Set[int]) -> None:
+        """At start: marks that connections already bear and that mean nothing to us."""
+        unknown = {number for number in in_use if 0 < number <= self._highest and number not in self._meanings}
+        self._left |= unknown
+        self._seen |= unknown
+
+    def _unused(self) -> int | None:
+        while self._next <= self._highest:
+            number, self._next = self._next, self._next + 1
+            if number not in self._seen:
+                return number
+        return self._free.pop() if self._free else None
+
+    def _enter(self, number: int, meaning: Meaning) -> None:
+        self._note(number, meaning)
+        self._by_holder[meaning.holder] = number
+        self._meanings[number] = meaning

@@ -1,0 +1,215 @@
+"""A new snapshot comes into force: what it needs is made, then everything is switched in one transaction, then survivors move house, then
+the old is cleared away.
+
+Always true: from the switch on, nothing new is allowed by the old rules; when `apply` returns, nothing at all is. One snapshot at a time.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import structlog
+
+from dnsfw.enforce.elements import row_changes
+from dnsfw.enforce.numbers import Holder
+from dnsfw.enforce.rejudge import Judgement, PodChange, compare, judge_row, judge_rows
+from dnsfw.enforce.state import State
+from dnsfw.enforce.structure import Structure
+from dnsfw.enforce.survivors import settle
+from dnsfw.enforce.targets import basis_at, contents, differences, is_selected, static_holders
+from dnsfw.policy.ledger import NO_ROW, RowKey
+from dnsfw.policy.model import RuleRef
+from dnsfw.policy.snapshot import Snapshot, Stance, Subject
+from nft.changes import Change, Put
+from nft.errors import NftError
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Switch:
+    """What one transaction does, and what must follow it.
+
+    leaving: numbers that stay live until their survivors have another one. subjects: whose connections to look at, by source address.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    leaving: set[int] = field(default_factory=set)
+    subjects: dict[bytes, Subject] = field(default_factory=dict)
+
+
+class Reconciler:
+    """The one who changes what is in force."""
+
+    def __init__(self, state: State, structure: Structure) -> None:
+        self._state = state
+        self._structure = structure
+        self.lock = asyncio.Lock()
+
+    async def apply(self, snapshot: Snapshot) -> None:
+        """Bring `snapshot` into force. NftError: the old one stays, or (after the switch) `trouble` says that a rebuild is due."""
+        async with self.lock:
+            await self._structure.prepare(self._state.snapshot, snapshot)
+            judgement = await self._judge(snapshot)
+            switch = Switch()
+            try:
+                self._switch(snapshot, judgement, switch)
+            except NftError:
+                for number in switch.leaving:
+                    self._state.numbers.leave(number)
+                raise
+            await self._settle(switch.subjects, switch.leaving, snapshot)
+            await self._structure.retire(snapshot)
+
+    async def _judge(self, snapshot: Snapshot) -> Judgement:
+        """Judge in slices; rows written meanwhile are judged once more by `_switch`, which does not pause."""
+        state = self._state
+        judgement = compare(state.snapshot, snapshot)
+        state.written = set()
+        for _ in judge_rows(judgement, state.ledger):
+            await asyncio.sleep(0)
+        changes = {change.after.pod.uid: change for change in judgement.changed}
+        for key in state.written:
+            if (change := changes.get(key.pod)) is not None:
+                judge_row(judgement, state.ledger, change, key.address)
+        state.written = None
+        return judgement
+
+    def _switch(self, snapshot: Snapshot, judgement: Judgement, switch: Switch) -> None:
+        for subject in judgement.gone:
+            self._remove(subject, switch)
+        for change in judgement.changed:
+            self._change(change, judgement, switch)
+        for subject in snapshot.subjects.values():
+            self._give_numbers(subject)
+            for address in subject.pod.addresses:
+                self._state.closed.pop(address, None)
+        for subject in judgement.fresh:
+            switch.subjects |= {address.packed: subject for address in subject.pod.addresses}
+        self._commit(switch.changes, snapshot)
+        self._state.snapshot = snapshot
+
+    def _remove(self, subject: Subject, switch: Switch) -> None:
+        """A pod that is gone, or has moved: its elements and numbers go, its address stays closed until another pod has it."""
+        state, uid = self._state, subject.pod.uid
+        for address, row in state.ledger.rows_of(uid).items():
+            switch.changes += row_changes(state.layout, subject.pod.addresses, address, row, NO_ROW, _no_number, state.clock.now())
+            self._cut(subject, address, switch)
+        state.ledger.remove_pod(uid)
+        for holder in state.numbers.holders_of(uid):
+            self._leave(holder)
+        if is_selected(subject):
+            for each in subject.pod.addresses:
+                state.close_address(each)
+
+    def _change(self, change: PodChange, judgement: Judgement, switch: Switch) -> None:
+        subject, uid = change.after, change.after.pod.uid
+        renumbered = self._renumber(change, judgement, switch)
+        for address in list(self._state.ledger.rows_of(uid)):
+            self._rewrite(change, address, judgement, renumbered, switch)
+        if renumbered or change.before.policy.stance is not subject.policy.stance:
+            switch.subjects |= {address.packed: subject for address in subject.pod.addresses}
+
+    def _renumber(self, change: PodChange, judgement: Judgement, switch: Switch) -> set[RuleRef]:
+        """Rules whose number has changed: what they stood for is not all allowed any more, so survivors need another one."""
+        numbers, uid, lost = self._state.numbers, change.after.pod.uid, judgement.lost.get(change.after.pod.uid, set())
+        bases, statics = dict(change.bases), static_holders(change.after)
+        renumbered: set[RuleRef] = set()
+        for holder in numbers.holders_of(uid):
+            basis = basis_at(change.after, bases[holder.rule]) if holder.rule in bases else statics.get(holder)
+            if holder.rule in lost or basis is None or change.before.policy.stance is not change.after.policy.stance:
+                renumbered.add(holder.rule)
+                self._split(holder, basis, change.after, switch)
+            else:
+                numbers.rebase(holder, basis)
+        return renumbered
+
+    def _split(self, holder: Holder, basis: str | None, after: Subject, switch: Switch) -> None:
+        """Another number for what is left; the old one goes when the survivors have moved, or at once if nobody is to be kept."""
+        numbers = self._state.numbers
+        if after.policy.stance is Stance.UNTOUCHED:
+            self._leave(holder)
+        elif basis is None:
+            switch.leaving.add(numbers.release(holder))
+        else:
+            old, _ = numbers.replace(holder, basis)
+            switch.leaving.add(old)
+
+    def _rewrite(self, change: PodChange, address: bytes, judgement: Judgement, renumbered: set[RuleRef], switch: Switch) -> None:
+        state, subject, key = self._state, change.after, RowKey(change.after.pod.uid, address)
+        before = state.ledger.row(*key)
+        after = judgement.rows.get(key, before)
+        if after is before and not any(claim.permit.rule in renumbered for claim in before):
+            return
+        for claim in after:
+            self._number(subject, claim.permit.rule, claim.permit.basis)
+        sources, number_of = subject.pod.addresses, state.numbers_of(key.pod)
+        switch.changes += row_changes(state.layout, sources, address, before, after, number_of, state.clock.now(), renumbered)
+        state.ledger.accept({key: after})
+        if not after and subject.policy.stance is Stance.ENFORCE and not subject.policy.judge_address(address):
+            self._cut(subject, address, switch)
+
+    def _give_numbers(self, subject: Subject) -> None:
+        for holder, basis in static_holders(subject).items():
+            if self._state.numbers.of(holder) is None and self._state.numbers.take(holder, basis) is None:
+                log.error("no decision number is free; a rule's CIDRs stay closed", pod=str(subject.pod), rule=str(holder.rule))
+
+    def _number(self, subject: Subject, rule: RuleRef, basis: str) -> None:
+        holder = Holder(subject.pod.uid, rule)
+        if self._state.numbers.of(holder) is None:
+            self._state.numbers.take(holder, basis_at(subject, basis))
+
+    def _leave(self, holder: Holder) -> None:
+        number = self._state.numbers.of(holder)
+        if number is not None:
+            self._state.numbers.leave(number)
+
+    def _cut(self, subject: Subject, peer: bytes, switch: Switch) -> None:
+        switch.changes += cut_changes(self._state, [(each.packed, peer) for each in subject.pod.addresses if len(each.packed) == len(peer)])
+
+    def _commit(self, changes: list[Change], snapshot: Snapshot) -> None:
+        """One transaction with everything; a refusal leaves the kernel behind our state, so all is closed until it has been rebuilt."""
+        state = self._state
+        wanted = contents(state.layout, snapshot, state.numbers, state.closed)
+        try:
+            state.commit([*changes, *differences(state.placed, wanted), *state.guard.changes(state.layout, wanted)])
+        except NftError as error:
+            state.trouble = f"a change of rules could not be brought into the kernel: {error}"
+            state.snapshot = snapshot
+            raise
+        state.placed = wanted
+        state.guard.accept(state.layout, wanted)
+
+    def place(self, snapshot: Snapshot) -> None:
+        """Bring the small sets in line, whatever stands in them (`placed`)."""
+        for subject in snapshot.subjects.values():
+            self._give_numbers(subject)
+        self._commit([], snapshot)
+
+    async def settle_all(self, snapshot: Snapshot, leaving: set[int]) -> None:
+        """Judge the connections of every selected pod that bear a leaving number, or none: those from before us."""
+        selected = [subject for subject in snapshot.subjects.values() if is_selected(subject)]
+        subjects = {address.packed: subject for subject in selected for address in subject.pod.addresses}
+        await self._settle(subjects, leaving, snapshot)
+
+    async def _settle(self, subjects: dict[bytes, Subject], leaving: set[int], snapshot: Snapshot) -> None:
+        """Survivors get the numbers of what still allows them; then the old numbers go, and with them everybody else."""
+        if not subjects and not leaving:
+            return
+        fate = await settle(self._state, subjects, leaving)
+        for number in leaving:
+            self._state.numbers.leave(number)
+        self._commit(cut_changes(self._state, fate.cut), snapshot)
+
+
+def cut_changes(state: State, pairs: "list[tuple[bytes, bytes]] | set[tuple[bytes, bytes]]") -> list[Change]:
+    """Keep a revoked peer from coming back as ingress, until it is granted again or has been silent for long (design §2)."""
+    until = state.clock.now() + state.settings.cut_s
+    changes: list[Change] = []
+    for source, peer in pairs:
+        state.cut[(source, peer)] = until
+        changes.append(Put(state.layout.sets_of_address(source).cut, source + peer, None, state.settings.cut_s * 1000))
+    return changes
+
+
+def _no_number(_: RuleRef) -> None:
+    return None

@@ -1,0 +1,77 @@
+"""All that enforcement holds, in one place, touched by the loop's thread only.
+
+Whoever changes it first commits to the kernel; a commit that fails leaves `trouble` behind, and everything is closed until the kernel has
+been brought back in line.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from dnsfw.clock import Clock, Instant
+from dnsfw.enforce.guard import Guard
+from dnsfw.enforce.journal import Journal
+from dnsfw.enforce.layout import Layout
+from dnsfw.enforce.numbers import Holder, Numbers
+from dnsfw.enforce.settings import EnforceSettings
+from dnsfw.enforce.targets import Contents
+from dnsfw.policy.ledger import Ledger, RowKey
+from dnsfw.policy.model import IPAddress, PodUid, RuleRef
+from dnsfw.policy.snapshot import Snapshot
+from nft.changes import Change
+from nft.conntrack import Connections
+from nft.kernel import Kernel
+
+RECENT_COMMITS = 1024
+CLOSED_ADDRESSES = 65_536
+"""Addresses of removed pods that stay closed; beyond, the oldest is let go (IPv6 pods need never reuse one)."""
+
+
+@dataclass(slots=True)
+class State:
+    """reader: a second way to the kernel, for long dumps from another thread.
+    snapshot: the newest in force. placed: the small sets as the kernel has them. chains: policy and base chains that stand, with their
+    rules.
+    cut: (pod address, peer) -> until, kept out of the way of ingress. closed: addresses of removed pods, oldest first. trouble: why
+    nothing may be granted now, "" when all is well.
+    written: rows written while a new snapshot is being judged, None otherwise.
+    """
+
+    settings: EnforceSettings
+    layout: Layout
+    kernel: Kernel
+    reader: Kernel
+    connections: Connections
+    clock: Clock
+    journal: Journal
+    numbers: Numbers
+    guard: Guard
+    ledger: Ledger = field(default_factory=Ledger)
+    snapshot: Snapshot | None = None
+    placed: Contents = field(default_factory=dict)
+    cut: dict[tuple[bytes, bytes], Instant] = field(default_factory=dict)
+    closed: dict[IPAddress, None] = field(default_factory=dict)
+    trouble: str = "starting"
+    commits: int = 0
+    commit_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_COMMITS))
+    written: set[RowKey] | None = None
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """One transaction, acknowledged when this returns; NftError: nothing of it has happened."""
+        if not changes:
+            return
+        begun = perf_counter()
+        self.kernel.commit(changes)
+        self.commits += 1
+        self.commit_seconds.append(perf_counter() - begun)
+
+    def numbers_of(self, pod: PodUid) -> Callable[[RuleRef], int | None]:
+        """Rule -> this pod's number for it."""
+        return lambda rule: self.numbers.of(Holder(pod, rule))
+
+    def close_address(self, address: IPAddress) -> None:
+        self.closed.pop(address, None)
+        self.closed[address] = None
+        while len(self.closed) > CLOSED_ADDRESSES:
+            del self.closed[next(iter(self.closed))]

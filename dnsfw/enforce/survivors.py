@@ -1,0 +1,76 @@
+"""Connections that outlive the number they bear: judged again, one by one, and given the number of what still allows them.
+
+A number that stood for more than is still allowed leaves the kernel only after its survivors have another one: the others are cut, nobody
+else.
+`conntrack -D` would not do: the far end's next packet begins the connection anew, the other way round (nf_conntrack_tcp_loose, design §2).
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from dnsfw.enforce.numbers import OPEN_RULE, Holder, Numbers
+from dnsfw.enforce.state import State
+from dnsfw.enforce.targets import mark_of
+from dnsfw.policy.ledger import Ledger
+from dnsfw.policy.ports import SCTP, TCP, UDP
+from dnsfw.policy.snapshot import Stance, Subject
+from nft.conntrack import ConntrackError, Flow
+
+log = structlog.get_logger(__name__)
+WITH_PORTS = frozenset({TCP, UDP, SCTP})
+
+
+@dataclass(slots=True)
+class Fate:
+    """What becomes of the connections that were looked at."""
+
+    renumbered: list[tuple[Flow, int]] = field(default_factory=list)
+    cut: set[tuple[bytes, bytes]] = field(default_factory=set)
+
+
+def number_for(flow: Flow, subject: Subject, ledger: Ledger, numbers: Numbers) -> int | None:
+    """The number that allows this connection now: by what DNS has told, then by the rules' CIDRs, then by what is open."""
+    uid, port = subject.pod.uid, flow.remote_port if flow.protocol in WITH_PORTS else None
+    permits = [claim.permit for claim in ledger.row(uid, flow.remote)]
+    permits += subject.policy.judge_address(flow.remote)
+    rules = [permit.rule for permit in permits if permit.ports.contains(flow.protocol, port)]
+    if subject.policy.stance in {Stance.OPEN, Stance.AUDIT}:
+        rules.append(OPEN_RULE)
+    found = (numbers.of(Holder(uid, rule)) for rule in rules)
+    return next((number for number in found if number is not None), None)
+
+
+def fate_of(flows: Iterable[Flow], state: State, subjects: dict[bytes, Subject], leaving: Collection[int]) -> Fate:
+    """`subjects` by source address; connections that bear a leaving number, or none yet, are judged."""
+    fate = Fate()
+    mask, shift = state.settings.ct_mask, state.settings.shift
+    for flow in flows:
+        number = (flow.mark & mask) >> shift
+        subject = subjects.get(flow.source)
+        if subject is None or (number != 0 and number not in leaving):
+            continue
+        heir = number_for(flow, subject, state.ledger, state.numbers)
+        if heir is not None:
+            fate.renumbered.append((flow, mark_of(state.layout, heir)))
+        elif number:
+            fate.cut.add((flow.source, flow.remote))
+    return fate
+
+
+async def settle(state: State, subjects: dict[bytes, Subject], leaving: Collection[int]) -> Fate:
+    """Re-mark the survivors. A conntrack that cannot be read has none: they are cut, and that is said."""
+    try:
+        flows = await asyncio.to_thread(_read, state, tuple(subjects))
+        fate = fate_of(flows, state, subjects, leaving)
+        await asyncio.to_thread(state.connections.set_marks, fate.renumbered, state.settings.ct_mask)
+    except ConntrackError as error:
+        log.error("connections that are still allowed could not be kept", reason=str(error))
+        return Fate()
+    return fate
+
+
+def _read(state: State, sources: tuple[bytes, ...]) -> list[Flow]:
+    return [flow for source in sources for flow in state.connections.flows(source=source)]

@@ -1,0 +1,171 @@
+"""Slow work beside the queries: forgetting what has ended, freeing numbers, and comparing the kernel with the ledger.
+
+Everything here goes in slices, so that the loop gets its turn; what is written meanwhile is newer and wins.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+import structlog
+
+from dnsfw.clock import Instant
+from dnsfw.enforce.batches import batches
+from dnsfw.enforce.elements import element_place, row_changes, timeout_ms
+from dnsfw.enforce.found import address_size, grant_sets, piece_of
+from dnsfw.enforce.numbers import Holder
+from dnsfw.enforce.state import State
+from dnsfw.enforce.targets import contents, differences, mark_of
+from dnsfw.policy.ledger import Ledger, Row, RowKey, standings
+from dnsfw.policy.model import PodUid
+from dnsfw.policy.snapshot import Snapshot, Subject
+from nft.changes import Change, Discard, Put
+from nft.conntrack import ConntrackError
+from nft.objects import Element, Set
+
+log = structlog.get_logger(__name__)
+SLICE = 2000
+TOLERANCE_S = 2.0
+"""Between our clock's end of a permission and the kernel's."""
+
+Pairs = set[tuple[bytes, bytes]]
+
+
+async def sweep(state: State, waited: frozenset[int]) -> frozenset[int]:
+    """Forget ended claims that no connection rests on, and free the numbers in `waited` that none bears.
+
+    Returns the numbers to pass next time: they have left by now, so the next dump will have begun after that.
+    """
+    try:
+        pairs, numbers = await asyncio.to_thread(_read_connections, state)
+    except ConntrackError as error:
+        log.warning("conntrack cannot be read; ended grants are kept in memory", reason=str(error))
+        return waited
+    state.numbers.reclaim(waited, numbers)
+    now = state.clock.now()
+    for uid in tuple(state.ledger.pods()):
+        await _forget_ended(state, uid, pairs)
+    for pair in [pair for pair, until in state.cut.items() if until <= now]:
+        del state.cut[pair]
+    return state.numbers.left
+
+
+def _read_connections(state: State) -> tuple[Pairs, set[int]]:
+    """(pod, peer) of every connection that bears a number, and the numbers."""
+    mask, shift = state.settings.ct_mask, state.settings.shift
+    pairs: Pairs = set()
+    numbers: set[int] = set()
+    for flow in state.connections.iter_flows():
+        if number := (flow.mark & mask) >> shift:
+            pairs.add((flow.source, flow.remote))
+            numbers.add(number)
+    return pairs, numbers
+
+
+async def _forget_ended(state: State, uid: PodUid, pairs: Pairs) -> None:
+    for index, address in enumerate(tuple(state.ledger.rows_of(uid)), start=1):
+        subject = None if state.snapshot is None else state.snapshot.subjects.get(uid)
+        if subject is not None and not any((source.packed, address) in pairs for source in subject.pod.addresses):
+            forget_row(state, subject, address)
+        if index % SLICE == 0:
+            await asyncio.sleep(0)
+
+
+def forget_row(state: State, subject: Subject, address: bytes) -> None:
+    """Let go the claims of one row that have ended; an element that now lives for another rule gets that rule's number."""
+    uid, now = subject.pod.uid, state.clock.now()
+    row = state.ledger.row(uid, address)
+    rest = unended(row, now)
+    if len(rest) == len(row):
+        return
+    if rest:
+        state.commit(row_changes(state.layout, subject.pod.addresses, address, row, rest, state.numbers_of(uid), now))
+    state.ledger.accept({RowKey(uid, address): rest})
+
+
+def unended(row: Row, now: Instant) -> Row:
+    return tuple(claim for claim in row if claim.until > now)
+
+
+async def compare(state: State, standing: Iterable[Set]) -> int:
+    """Make the elements what they should be; returns how many were not (0: all is well)."""
+    snapshot = state.snapshot
+    if snapshot is None:
+        return 0
+    wrong = _compare_small(state, snapshot)
+    for of in grant_sets(state.layout, tuple(standing)):
+        begun = state.clock.now()
+        elements = await asyncio.to_thread(state.reader.read_elements, of)
+        wrong += await _compare_grants(state, of, elements, begun)
+    if wrong:
+        log.warning("elements in the kernel were not what they should be; mended", count=wrong)
+    return wrong
+
+
+def _compare_small(state: State, snapshot: Snapshot) -> int:
+    wanted = contents(state.layout, snapshot, state.numbers, state.closed)
+    found = {of: {element.key: element.data for element in state.kernel.read_elements(of)} for of in wanted}
+    changes = differences(found, wanted)
+    state.commit(changes)
+    state.placed = wanted
+    return len(changes)
+
+
+async def _compare_grants(state: State, of: Set, elements: list[Element], begun: Instant) -> int:
+    changes: list[Change] = []
+    seen: set[bytes] = set()
+    for index, element in enumerate(elements, start=1):
+        seen.add(element.key)
+        if (change := _mend(state, of, element, begun)) is not None:
+            changes.append(change)
+        if index % SLICE == 0:
+            await asyncio.sleep(0)
+    changes += await _missing(state, of, seen)
+    for batch in batches(changes):
+        state.commit(batch)
+    return len(changes)
+
+
+def _subject_at(snapshot: Snapshot, source: bytes) -> Subject | None:
+    return snapshot.by_source.get(str(ip_address(source)))
+
+
+def _mend(state: State, of: Set, element: Element, read_at: Instant) -> Change | None:
+    """What to do about an element that stands: nothing, if it is as the ledger says or has been written since it was read."""
+    size, now = address_size(of), state.clock.now()
+    subject = None if state.snapshot is None else _subject_at(state.snapshot, element.key[:size])
+    piece = piece_of(state.layout, of, element.key)
+    row = () if subject is None else state.ledger.row(subject.pod.uid, element.key[size : 2 * size])
+    standing = standings(row).get(piece) if piece is not None else None
+    if subject is None or standing is None or standing.until <= now:
+        return Discard(of, element.key)
+    number = state.numbers.of(Holder(subject.pod.uid, standing.rule))
+    if number is None:
+        return Discard(of, element.key)
+    ends = read_at + (element.expires_ms or 0) / 1000
+    is_right = element.data == mark_of(state.layout, number) and element.expires_ms is not None and ends <= standing.until + TOLERANCE_S
+    return None if is_right else Put(of, element.key, mark_of(state.layout, number), timeout_ms(standing.until, now))
+
+
+async def _missing(state: State, of: Set, seen: set[bytes]) -> list[Change]:
+    """Elements that the ledger holds and nobody has seen; put again, which does no harm if they were written meanwhile."""
+    changes: list[Change] = []
+    for index, (subject, address, row) in enumerate(_rows(state, state.ledger), start=1):
+        now = state.clock.now()
+        for source in subject.pod.addresses:
+            for piece, (rule, until) in standings(row).items() if len(source.packed) == len(address) else ():
+                place, key = element_place(state.layout, source.packed, address, piece)
+                number = state.numbers.of(Holder(subject.pod.uid, rule))
+                if place == of and key not in seen and until > now + TOLERANCE_S and number is not None:
+                    changes.append(Put(of, key, mark_of(state.layout, number), timeout_ms(until, now)))
+        if index % SLICE == 0:
+            await asyncio.sleep(0)
+    return changes
+
+
+def _rows(state: State, ledger: Ledger) -> Iterable[tuple[Subject, bytes, Row]]:
+    for uid in tuple(ledger.pods()):
+        for address, row in tuple(ledger.rows_of(uid).items()):
+            subject = None if state.snapshot is None else state.snapshot.subjects.get(uid)
+            if subject is not None:
+                yield subject, address, row

@@ -1,0 +1,122 @@
+"""The ledger: which pod was told which address for which name, and until when that may be used.
+
+Pure: reads no clock, touches no kernel. `with_claims` says what a row would become and `standings` what elements that means; the owner
+commits
+these to the kernel, and only then calls `accept`.
+Always true: an element lasts as long as the longest claim on its permission (max-merge), and a row that was accepted stands in the kernel.
+
+Claims that have ended are kept until `forget`: a connection outlives its lease (NPEP-133), and when a part of a rule is taken back,
+the claim is what tells whether that connection may stay.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from dnsfw.clock import Instant
+from dnsfw.names import Name
+from dnsfw.policy.model import PodUid, RuleRef
+from dnsfw.policy.ports import Piece
+from dnsfw.policy.snapshot import Permit
+
+CLAIMS_A_ROW = 64
+"""With more names than this on one address of one pod (object stores, CDNs), those that end first are forgotten: closed earlier, never
+later.
+"""
+
+
+ADOPTED = b"\xff"
+"""How the names of claims begin that were found in the kernel at start: no label has 255 bytes, so no name does."""
+
+
+class Claim(NamedTuple):
+    """One name's permission on the row's address."""
+
+    permit: Permit
+    name: Name
+    until: Instant
+
+
+class Standing(NamedTuple):
+    """What a permission's element says in the kernel: the rule whose number it bears, and when it ends."""
+
+    rule: RuleRef
+    until: Instant
+
+
+class RowKey(NamedTuple):
+    pod: PodUid
+    address: bytes
+
+
+Row = tuple[Claim, ...]
+NO_ROW: Row = ()
+
+
+def is_adopted(name: Name) -> bool:
+    """The kernel keeps no names: such a claim stands only as long as the rule's content it was granted under."""
+    return name[:1] == ADOPTED
+
+
+def standings(row: Row) -> dict[Piece, Standing]:
+    """The elements of a row. The first claim on a permission names the rule: renewals by others must not rewrite the number."""
+    found: dict[Piece, Standing] = {}
+    for permit, _, until in row:
+        for piece in permit.pieces:
+            before = found.get(piece)
+            if before is None:
+                found[piece] = Standing(permit.rule, until)
+            elif before.until < until:
+                found[piece] = Standing(before.rule, until)
+    return found
+
+
+def with_claims(row: Row, claims: Iterable[Claim]) -> Row:
+    """The row with these claims on top; the same rule and name are one claim: its newest permit, its latest end."""
+    merged = {(claim.permit.rule, claim.name): claim for claim in row}
+    for claim in claims:
+        key = (claim.permit.rule, claim.name)
+        before = merged.get(key)
+        merged[key] = claim if before is None or before.until <= claim.until else claim._replace(until=before.until)
+    if len(merged) <= CLAIMS_A_ROW:
+        return tuple(merged.values())
+    return tuple(sorted(merged.values(), key=lambda claim: claim.until)[-CLAIMS_A_ROW:])
+
+
+class Ledger:
+    """All rows, by pod and address. Held by one owner."""
+
+    def __init__(self) -> None:
+        self._rows: dict[PodUid, dict[bytes, Row]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Rows, those with ended claims included."""
+        return self._count
+
+    def row(self, pod: PodUid, address: bytes) -> Row:
+        return self._rows.get(pod, {}).get(address, NO_ROW)
+
+    def rows_of(self, pod: PodUid) -> Mapping[bytes, Row]:
+        return self._rows.get(pod, {})
+
+    def pods(self) -> Iterator[PodUid]:
+        return iter(self._rows)
+
+    def accept(self, rows: Mapping[RowKey, Row]) -> None:
+        """Take rows that the kernel has acknowledged; an empty one is dropped."""
+        for (pod, address), row in rows.items():
+            held = self._rows.setdefault(pod, {})
+            self._count += (address not in held and bool(row)) - (address in held and not row)
+            if row:
+                held[address] = row
+            else:
+                held.pop(address, None)
+            if not held:
+                del self._rows[pod]
+
+    def remove_pod(self, pod: PodUid) -> None:
+        self._count -= len(self._rows.pop(pod, {}))
+
+    def clear(self) -> None:
+        self._rows.clear()
+        self._count = 0
