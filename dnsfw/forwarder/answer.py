@@ -4,7 +4,6 @@ Pure: walks over the bytes, no message objects. Always true: no count, length or
 size; an address grants only if CNAMEs lead from the question to it, in an untruncated NOERROR answer to a query for addresses.
 """
 
-import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -65,9 +64,10 @@ def parse_response(data: bytes, key: bytes) -> Answer | Malformed:
     """What a message that `wire.matches` let through says about the question `key` (U4-U17)."""
     try:
         return _parse(data, key)
-    except (wire.WireError, struct.error, IndexError) as error:
-        # The last two: the walk went past the end. Python checks each access anyway, asking first would be asking twice.
+    except wire.WireError as error:
         return Malformed(str(error))
+    except wire.PAST_THE_END:
+        return Malformed("shorter than it says")
 
 
 def _parse(data: bytes, key: bytes) -> Answer:

@@ -42,6 +42,9 @@ META_TYPES = frozenset((0, OPT, *range(128, 256))) - {ANY}
 # Bits that make an answer a different one, folded into one byte behind the question.
 _KEY_DO = 0x01
 
+PAST_THE_END = (struct.error, IndexError)
+"""What a walk past the end of a message raises. Python checks each access anyway; asking first would be asking twice."""
+
 
 class WireError(Exception):
     """Bytes that are no message; caught at the edge of this package, where it becomes a value."""
@@ -93,9 +96,10 @@ def parse_query(data: bytes) -> Query | Rejected:
         return Rejected(NOTIMP, Reason.NOT_SUPPORTED, "opcode", ident, flags)
     try:
         query = _read_query(data, ident, flags, counts)
-    except (WireError, struct.error, IndexError) as error:
-        # The last two: the walk went past the end. Python checks each access anyway, asking first would be asking twice.
+    except WireError as error:
         return Rejected(FORMERR, Reason.MALFORMED_QUERY, str(error), ident, flags)
+    except PAST_THE_END:
+        return Rejected(FORMERR, Reason.MALFORMED_QUERY, "shorter than it says", ident, flags)
     return _unsupported(query) or query
 
 
