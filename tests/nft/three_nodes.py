@@ -1,8 +1,7 @@
 """A pod, a node that forwards, and the outside: three network namespaces of one forked process, gone when it ends.
 
-`apart(body)` runs `body` in a child within a new network namespace (and a new user namespace where we are not root) and
-raises here what it raised there. `Nodes` is then made in the child: the node is its own namespace. A socket belongs to
-the namespace in which it was made, so one thread can speak for all three.
+`Nodes` is made in the child of `apart`: the node is the child's own namespace. A socket belongs to the namespace in which it was
+made, so one thread can speak for all three.
 """
 
 import contextlib
@@ -10,13 +9,12 @@ import ctypes
 import os
 import socket
 import subprocess
-import sys
-import traceback
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000
+import pytest
+import netns
+
+CLONE_NEWNET = 0x4000_0000
 POD4, OUT4, SERVICE4 = "192.0.2.2", "192.0.2.66", "192.0.2.130"
 POD6, OUT6, SERVICE6 = "2001:db8:1::2", "2001:db8:2::2", "2001:db8:3::2"
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,42 +25,11 @@ def _check(result: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def _unshare() -> None:
-    if os.geteuid() == 0:
-        return _check(_libc.unshare(CLONE_NEWNET))
-    uid, gid = os.geteuid(), os.getegid()
-    _check(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNET))
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
-    return None
-
-
 def apart(body: Callable[[], None]) -> None:
-    reader, writer = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child runs nothing of theirs
-        pid = os.fork()
-    if pid == 0:
-        _child(body, writer)
-    os.close(writer)
-    with os.fdopen(reader) as said:
-        text = said.read()
-    os.waitpid(pid, 0)
-    assert text == "done", f"in the namespace:\n{text}"
-
-
-def _child(body: Callable[[], None], writer: int) -> None:
-    text = "done"
-    try:
-        _unshare()
-        body()
-    except BaseException:  # noqa: BLE001  # whatever it was, the parent raises it
-        text = traceback.format_exc()
-    with contextlib.suppress(BaseException):
-        os.write(writer, text.encode())
-        sys.stdout.flush()
-    os._exit(0)
+    """Run `body` in a child within a network namespace of its own, and raise here what it raised there."""
+    if (reason := netns.why_not()) is not None:
+        pytest.skip(f"no network namespaces here: {reason}")
+    netns.run_in_netns(body)
 
 
 def run(command: str, *, accept_failure: bool = False) -> str:
