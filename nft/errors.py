@@ -80,12 +80,18 @@ def from_errno(number: int, what: str, index: int | None = None) -> NftError:
     return kind(f"{what}: {os.strerror(number)}", index)
 
 
+_BY_WORDS: tuple[tuple[str, type[NftError]], ...] = (
+    # Without "you must be root" it is not the capability that is missing.
+    (f"Could not process rule: {os.strerror(errno.EPERM)}", TableOwnedError),
+    *((os.strerror(number), kind) for number, kind in _BY_ERRNO.items()),
+    ("does not exist", NotFoundError),
+    ("interval overlaps", AlreadyExistsError),
+    ("conflicting intervals", AlreadyExistsError),
+)
+
+
 def from_text(text: str) -> NftError:
-    """The error for what libnftables printed: the line that says Error speaks in strerror's words."""
+    """The error for what libnftables printed: strerror's words where the kernel spoke, its own where it looked itself."""
     said = "\n".join(line for line in text.splitlines() if "Error" in line or "netlink" in line) or text
-    if "Could not process rule: " + os.strerror(errno.EPERM) in said:
-        return TableOwnedError(text.strip())
-    for number, kind in _BY_ERRNO.items():
-        if os.strerror(number) in said:
-            return kind(text.strip())
-    return RefusedError(text.strip() or "libnftables gave no reason")
+    kind = next((kind for words, kind in _BY_WORDS if words in said), RefusedError)
+    return kind(text.strip() or "libnftables gave no reason")

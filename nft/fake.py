@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from nft.changes import MIN_TIMEOUT_MS, Add, Change, Discard
-from nft.errors import NftError, NotFoundError, NotValidError
+from nft.elements import SetCoder
+from nft.errors import NftError, NotFoundError
 from nft.fakestate import FakeTable, Stored, Tables, insert, perform
 from nft.objects import Element, Features, Set, Structure, Table
 from nft.owned import OwnedTable
@@ -129,10 +130,13 @@ class FakeKernel:
         return inside
 
     def _change(self, change: Change, now: float, undo: list[_Undo]) -> None:
-        of, key = change.set, change.key
+        of, key, key_end = change.set, change.key, change.key_end
+        if isinstance(change, Discard):
+            SetCoder(of).pack_key(key, key_end)
+        else:
+            SetCoder(of).pack(key, change.data, change.timeout_ms, key_end)
         inside = self._inside(of)
         elements = inside.elements[of.name]
-        _check(of, key)
         if of.size is not None and len(elements) >= of.size:
             _collect(elements, now)
         undo.append((elements, key, elements.get(key)))
@@ -142,20 +146,13 @@ class FakeKernel:
             return
         timeout_ms = _timeout(of, change.timeout_ms)
         expires_at = None if timeout_ms is None else now + timeout_ms / 1000
-        insert(inside, of, key, Stored(change.data, timeout_ms, expires_at, change.key_end), now)
-
-
-def _check(of: Set, key: bytes) -> None:
-    if len(key) != of.key_length:
-        raise NotValidError(f"{of.kind} {of}: a key has {of.key_length} bytes, not {len(key)}")
+        if of.is_interval:
+            key_end = key_end or key
+        insert(inside, of, key, Stored(change.data, timeout_ms, expires_at, key_end), now)
 
 
 def _timeout(of: Set, timeout_ms: int | None) -> int | None:
-    if timeout_ms is None:
-        return of.default_timeout_ms
-    if not of.has_timeout or timeout_ms < 1:
-        raise NotValidError(f"{of.kind} {of}: a timeout is positive and needs the flag timeout, not {timeout_ms}")
-    return max(timeout_ms, MIN_TIMEOUT_MS)
+    return of.default_timeout_ms if timeout_ms is None else max(timeout_ms, MIN_TIMEOUT_MS)
 
 
 def _collect(elements: dict[bytes, Stored], now: float) -> None:

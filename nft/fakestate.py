@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from nft.errors import AlreadyExistsError, BusyError, NoSpaceError, NotFoundError, NotValidError
+from nft.keys import unpack_key
 from nft.objects import Chain, Element, Rule, Set, Structure, Table, Verdict
 from nft.transaction import Members, Operation, Target
 
@@ -218,6 +219,20 @@ def insert(inside: FakeTable, of: Set, key: bytes, new: Stored, now: float) -> N
         raise NotFoundError(f"chain {of.table} {new.data.chain}")
     if stored is not None and stored.is_live(now) and (stored.data, stored.key_end) != (new.data, new.key_end):
         raise AlreadyExistsError(f"element of {of}")
+    if of.is_interval:
+        _check_overlap(of, key, new, now, elements)
     if stored is None and of.size is not None and len(elements) >= of.size:
         raise NoSpaceError(f"{of.kind} {of} holds {of.size} elements")
     elements[key] = new
+
+
+def _check_overlap(of: Set, key: bytes, new: Stored, now: float, elements: dict[bytes, Stored]) -> None:
+    for other, stands in elements.items():
+        if other != key and stands.is_live(now) and _overlaps(of, key, new.key_end or key, other, stands.key_end or other):
+            raise AlreadyExistsError(f"element of {of}: the interval overlaps with one that stands")
+
+
+def _overlaps(of: Set, key: bytes, key_end: bytes, other_key: bytes, other_end: bytes) -> bool:
+    """Whether two intervals share a key: in a concatenation, whether they do in every field."""
+    fields = zip(*(unpack_key(of.key, end) for end in (key, key_end, other_key, other_end)), strict=True)
+    return all(low <= other_high and other_low <= high for low, high, other_low, other_high in fields)

@@ -53,13 +53,14 @@ def _chain(table: Table, name: str, lines: list[str]) -> tuple[Chain, tuple[str,
 def _set(table: Table, name: str, lines: Iterable[str]) -> Set | None:
     said = dict(line.partition(" ")[::2] for line in lines)
     key, _, data = said.get("type", "").partition(" : ")
+    flags = frozenset(filter(None, said.get("flags", "").split(",")))
     try:
         return Set(
             table,
             name,
             tuple(key.split(" . ")),
             data or None,  # type: ignore[arg-type]  # Set refuses what it does not know
-            frozenset(said["flags"].split(",")) if "flags" in said else frozenset(),
+            flags | {"timeout"} if "timeout" in said else flags,  # nft leaves out the flag where there is a default
             _seconds(said["timeout"]) if "timeout" in said else None,
             int(said["size"]) if "size" in said else None,
             "counter" in said,
