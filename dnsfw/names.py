@@ -162,7 +162,9 @@ def _check_labels(text: str, suffix: str) -> None:
     if not suffix.isascii():
         raise PatternError(f"pattern {quoted(text)}: {_a_label_advice(text)}")
     for label in suffix.split("."):
-        if label and not _PATTERN_LABEL.fullmatch(label):
+        if not label:
+            raise PatternError(f"pattern {quoted(text)}: a label is empty")
+        if not _PATTERN_LABEL.fullmatch(label):
             raise PatternError(f"pattern {quoted(text)}: {quoted(label)} may have letters, digits, hyphens and underscores only")
 
 
