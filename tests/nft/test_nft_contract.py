@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import netns
 import pytest
-from support import netns
 
 from nft import objects as nft
 from nft.changes import Add, Change, Discard, Put
