@@ -31,14 +31,22 @@ _LAYOUTS: dict[int, tuple[int | str, ...]] = {
     30: ("n",),  # NXT
     33: (6, "n"),  # SRV
     35: (4, "s", "s", "s", "n"),  # NAPTR
-    36: (2, "n"),  # KX
-    39: ("n",),  # DNAME
 }
 _HIGHEST_POINTER = 0x3FFF
 
 
 def without_records(message: bytes, question_end: int, starts: Container[int]) -> bytes:
-    """`message` without the records that start at `starts`; its other records, and what they mean, in the same order."""
+    """`message` without the records that start at `starts`; its other records, and what they mean, in the same order.
+
+    WireError where the data of a record is not what its type says.
+    """
+    try:
+        return _rewritten(message, question_end, starts)
+    except wire.PAST_THE_END as error:
+        raise wire.WireError("shorter than it says") from error
+
+
+def _rewritten(message: bytes, question_end: int, starts: Container[int]) -> bytes:
     ident, flags, questions, *counts = wire.HEADER.unpack_from(message)
     records = read_records(message, question_end, sum(counts))
     writer = _Writer(message, question_end)
@@ -76,10 +84,10 @@ class _Writer:
         parts, offset = [], record.rdata
         for part in _LAYOUTS.get(record.rtype, ()):
             end = self._part_end(part, offset)
+            if end > record.end:
+                raise wire.WireError("data shorter than its type's")
             parts.append(expand(self.message, offset, self.known) if part == "n" else self.message[offset:end])
             offset = end
-        if offset > record.end:
-            raise wire.WireError("data shorter than its type's")
         return b"".join(parts) + self.message[offset : record.end]
 
     def _part_end(self, part: int | str, offset: int) -> int:
