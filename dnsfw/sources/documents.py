@@ -64,7 +64,7 @@ class _Events:
     def __init__(self, text: str, file: str, first_line: int) -> None:
         self.text, self.file, self.first_line = text, file, first_line
         self.values = 0
-        self.events = yaml.parse(text, Loader=yaml.CSafeLoader)
+        self.loader: yaml.CSafeLoader | None = None
 
     def next_document(self) -> Node | None:
         while type(event := self._next()) is not yaml.StreamEndEvent:
@@ -128,7 +128,8 @@ class _Events:
 
     def _next(self) -> _Event:
         try:
-            return next(self.events)
+            self.loader = self.loader or yaml.CSafeLoader(self.text)
+            return self.loader.get_event()
         except yaml.reader.ReaderError as error:
             before = self.text.encode()[: error.position]
             raise self._syntax(before.count(b"\n"), str(error.reason)) from error

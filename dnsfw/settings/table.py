@@ -1,0 +1,162 @@
+"""Every setting there is: its name (the flag's, the file's and, as DNSFW_NAME, the environment's), what it may be, and whose field it is.
+
+Pure. To add a setting is to add a line here; its default is that of the field it fills.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from dnsfw.forwarder.settings import Refusal
+from dnsfw.settings import values
+
+
+class LogFormat(Enum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class Owner(Enum):
+    """Whose settings a value belongs to."""
+
+    FILES = "files"
+    POLICY = "policy"
+    FORWARDER = "forwarder"
+    ENFORCE = "enforce"
+    AUDIT = "audit"
+    API = "api"
+    LOG = "log"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. `parse` raises Unfit; `is_many`: may be repeated; `group`: its heading in the help."""
+
+    name: str
+    owner: Owner
+    field: str
+    parse: Callable[[str], Any]
+    metavar: str
+    help: str
+    is_many: bool = False
+    is_required: bool = False
+    group: str = "Settings"
+
+    @property
+    def variable(self) -> str:
+        return f"DNSFW_{self.name.upper().replace('-', '_')}"
+
+
+_many = partial(Setting, is_many=True)
+_limit = partial(Setting, group="Limits (no honest pod meets them)")
+_kernel = partial(Setting, group="Kernel")
+_audit = partial(Setting, group="Audit, API and logs")
+_KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
+
+SETTINGS: tuple[Setting, ...] = (
+    _many(
+        "listen",
+        Owner.FORWARDER,
+        "listen",
+        values.listener,
+        "ADDR[:PORT]",
+        "Answer queries here, UDP and TCP; repeatable.",
+        is_required=True,
+    ),
+    _many(
+        "upstream",
+        Owner.FORWARDER,
+        "upstreams",
+        values.upstream,
+        "ADDR[:PORT]",
+        "Ask this resolver; the first that answers is kept.",
+        is_required=True,
+    ),
+    Setting("rules", Owner.FILES, "rules", values.path, "PATH", "File or folder of rules; watched.", is_required=True),
+    Setting(
+        "pods",
+        Owner.FILES,
+        "pods",
+        values.path,
+        "PATH",
+        "File or folder of pods, as `kubectl get pods -A -o yaml` prints them; watched.",
+        is_required=True,
+    ),
+    Setting("node-name", Owner.FILES, "node_name", values.node_name, "NAME", "Take only this node's pods."),
+    _many(
+        "interface",
+        Owner.ENFORCE,
+        "interfaces",
+        values.interface,
+        "IFACE",
+        "The pods' interfaces, by name or such as veth*; without any, the source guards are off.",
+    ),
+    _many(
+        "cluster-cidr",
+        Owner.POLICY,
+        "cluster_networks",
+        values.network,
+        "CIDR",
+        "Pods, services, nodes: passed in both directions, never granted; repeatable.",
+    ),
+    Setting(
+        "cluster-domain",
+        Owner.POLICY,
+        "cluster_domain",
+        values.domain,
+        "NAME",
+        "Names below it always resolve and grant nothing. [cluster.local]",
+    ),
+    _many(
+        "protected-cidr",
+        Owner.POLICY,
+        "protected_networks",
+        values.network,
+        "CIDR",
+        "No name ever opens it; beside loopback, link-local, multicast and the like.",
+    ),
+    Setting(
+        "refusal",
+        Owner.FORWARDER,
+        "refusal",
+        values.choice({each.value: each for each in Refusal}),
+        "nxdomain|refused",
+        "How a refused name is answered. [nxdomain]",
+    ),
+    Setting(
+        "dns-filter",
+        Owner.POLICY,
+        "is_dns_filtered",
+        values.choice({"on": True, "off": False}),
+        "on|off",
+        "off: every name resolves, only addresses are gated. [on]",
+    ),
+    _audit("audit-db", Owner.AUDIT, "path", values.path, "PATH", "The audit's database; the journal of grants lies beside it."),
+    _audit("audit-days", Owner.AUDIT, "max_age_s", values.days, "DAYS", "Older records are deleted. [30]"),
+    _audit(
+        "audit-size",
+        Owner.AUDIT,
+        "max_bytes",
+        values.size(16 * _MIB, 1024 * _GIB),
+        "SIZE",
+        "Beyond this, the oldest records are deleted. [1GiB]",
+    ),
+    _audit("api", Owner.API, "address", values.api_address, "unix:PATH|ADDR:PORT", "Where status, grants and metrics are served."),
+    _audit("api-token-file", Owner.API, "token", values.token_of, "FILE", "What clients must show; needed on TCP beyond loopback."),
+    _audit("log-format", Owner.LOG, "format", values.choice({each.value: each for each in LogFormat}), "text|json", "[text]"),
+    _audit(
+        "log-level",
+        Owner.LOG,
+        "level",
+        values.choice({word: word for word in ("debug", "info", "warning", "error")}),
+        "debug|info|warning|error",
+        "[info]",
+    ),
+    _kernel("table", Owner.ENFORCE, "table", values.table_name, "NAME", "Our nftables table, family inet. [dnsfw]"),
+    _kernel("mark-mask", Owner.ENFORCE, "ct_mask", values.mark_mask, "MASK", "The bits of the conntrack mark that are ours. [0xffff0000]"),
+    _kernel("packet-mark", Owner.ENFORCE, "packet_mark", values.mark_bit, "BIT", "The bit of the packet mark that is ours. [0x00100000]"),
+    _limit("max-grants-per-pod", Owner.ENFORCE, "grants_per_pod", values.count(100, 10_000_000), "COUNT", "[100000]"),
+    _limit("max-grants", Owner.ENFORCE, "grants_per_node", values.count(1000, 10_000_000), "COUNT", "Of all pods. [2000000]"),
+)
