@@ -56,7 +56,8 @@ class Store:
         with self._transaction():
             self._delete_old(now, at_most=4 * _DELETE_AT_LEAST)
         if self._pragma("freelist_count") > max(self._pragma("page_count") // 4, _VACUUM_PAGES):
-            self._database.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+            # As a script: it frees one page a step and has no columns, so execute() would stop after the first.
+            self._database.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
 
     def mark_clean(self) -> None:
         self._database.execute("UPDATE state SET is_clean = 1")
