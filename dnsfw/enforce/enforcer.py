@@ -61,6 +61,7 @@ class EnforceStats:
     numbers: int
     numbers_available: int
     commits: int
+    commit_failures: int
     commit_p50_us: float
     commit_p99_us: float
     rebuilds: int
@@ -86,6 +87,8 @@ class Enforcer:
         self._alarm = asyncio.Event()
         self._target: Snapshot | None = None
         self._mended = 0
+        self._compared_at: Instant | None = None
+        self.in_force_since: Instant = 0.0
 
     @property
     def snapshot(self) -> Snapshot | None:
@@ -105,6 +108,7 @@ class Enforcer:
             self.state.kernel.create_owned(self.state.guard.table)
         self._target = snapshot
         await self._keeper.start(snapshot)
+        self.in_force_since = self._compared_at = self.state.clock.now()
         self.state.kernel.on_foreign_change(self._alarm.set)
 
     async def apply(self, snapshot: Snapshot) -> None:
@@ -112,6 +116,7 @@ class Enforcer:
         self._target = snapshot
         try:
             await self._reconciler.apply(snapshot)
+            self.in_force_since = self.state.clock.now()
         except NftError as error:
             self.state.trouble = f"the new rules are not in the kernel: {error}"
             log.error("the new rules are not in the kernel", reason=str(error))
@@ -174,6 +179,7 @@ class Enforcer:
         async with self._reconciler.lock:
             wrong = await compare(self.state, self._structure.standing.sets)
         self._mended += wrong
+        self._compared_at = self.state.clock.now()
         return wrong
 
     # What people ask
@@ -186,6 +192,10 @@ class Enforcer:
                 for claim in row:
                     if claim.until > now:
                         yield GrantRow(subject, address, claim, self.state.numbers.of(Holder(uid, claim.permit.rule)))
+
+    def since_compared(self) -> float | None:
+        """Seconds since every element was last held against the ledger."""
+        return None if self._compared_at is None else self.state.clock.now() - self._compared_at
 
     def remaining(self, until: Instant) -> float:
         return max(0.0, until - self.state.clock.now())
@@ -213,6 +223,7 @@ class Enforcer:
             numbers=len(state.numbers),
             numbers_available=state.numbers.available,
             commits=state.commits,
+            commit_failures=state.commit_failures,
             commit_p50_us=_share(recent, 0.50) * 1e6,
             commit_p99_us=_share(recent, 0.99) * 1e6,
             rebuilds=self._keeper.rebuilds,

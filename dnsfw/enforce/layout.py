@@ -16,6 +16,7 @@ from ipaddress import IPv6Address
 from typing import Literal
 
 from dnsfw.enforce.settings import EnforceSettings
+from dnsfw.policy.model import IPAddress
 from dnsfw.policy.ports import Kind, Piece
 from dnsfw.policy.protected import Mask
 from nft.objects import Chain, Hook, Rule, Set, Table
@@ -235,13 +236,18 @@ def egress_body(layout: Layout) -> tuple[str, ...]:
     return tuple(body)
 
 
+def can_be_sent_to(address: IPAddress) -> bool:
+    """Forwarded packets cannot be sent to loopback (the kernel calls them martians), nor to an address that is none."""
+    return not address.is_loopback and not address.is_unspecified
+
+
 def intercept_body(layout: Layout) -> tuple[str, ...]:
     """Port 53 of selected pods, to anyone, comes to our listener; `redirect` drops on an interface without an address, dnat works (design
     §2).
     """
     body: list[str] = []
     for family, listener in ((V4, layout.settings.listener4), (V6, layout.settings.listener6)):
-        if listener is None:
+        if listener is None or not can_be_sent_to(listener[0]):
             continue
         address, port = listener
         target = f"{address}:{port}" if family is V4 else f"[{address}]:{port}"

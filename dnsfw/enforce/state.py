@@ -21,6 +21,7 @@ from dnsfw.policy.model import IPAddress, PodUid, RuleRef
 from dnsfw.policy.snapshot import Snapshot
 from nft.changes import Change
 from nft.conntrack import Connections
+from nft.errors import NftError
 from nft.kernel import Kernel
 
 RECENT_COMMITS = 1024
@@ -54,6 +55,7 @@ class State:
     closed: dict[IPAddress, None] = field(default_factory=dict)
     trouble: str = "starting"
     commits: int = 0
+    commit_failures: int = 0
     commit_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_COMMITS))
     written: set[RowKey] | None = None
 
@@ -62,7 +64,11 @@ class State:
         if not changes:
             return
         begun = perf_counter()
-        self.kernel.commit(changes)
+        try:
+            self.kernel.commit(changes)
+        except NftError:
+            self.commit_failures += 1
+            raise
         self.commits += 1
         self.commit_seconds.append(perf_counter() - begun)
 

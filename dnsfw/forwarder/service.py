@@ -14,6 +14,7 @@ from dnsfw.audit.record import Sink
 from dnsfw.clock import Clock, Instant
 from dnsfw.forwarder import wire
 from dnsfw.forwarder.account import Sender
+from dnsfw.forwarder.cache import Cache
 from dnsfw.forwarder.listener_tcp import TcpListener
 from dnsfw.forwarder.listener_udp import ClientAddress, UdpListener, Way, listen_udp
 from dnsfw.forwarder.perform import InterfaceOf, Performer, SnapshotOf, UnreadyOf
@@ -108,6 +109,11 @@ class Forwarder:
         # One turn for the sockets to take what was just written.
         await asyncio.sleep(0)
         self._close()
+
+    @property
+    def cache(self) -> Cache:
+        """For status."""
+        return self._performer.cache
 
     def snapshot_changed(self) -> None:
         self._performer.snapshot_changed()

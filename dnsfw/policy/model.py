@@ -26,7 +26,7 @@ class Mode(Enum):
 class Action(Enum):
     ALLOW = "Allow"
     DENY = "Deny"
-    PASS = "Pass"
+    PASS = "Pass"  # noqa: S105 -- a verdict, no password
 
 
 class Operator(Enum):
