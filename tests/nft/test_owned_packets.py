@@ -1,6 +1,8 @@
-"""What the guard lets through between a pod and the outside: packets that the judging table has marked, and others when that table is gone."""
+"""What the guard lets through between a pod and the outside: packets with the judging table's mark, and others when that table is gone."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -91,7 +93,7 @@ def test_marked_packets_pass(play: Callable[[Callable[[Scene], None]], None]) ->
 
 
 def test_f12_flushed_ruleset_closes_what_selected_pods_opened(play: Callable[[Callable[[Scene], None]], None]) -> None:
-    """When another process flushes, a selected pod's connections stand still both ways and no new one begins; what the outside opens lives."""
+    """When others flush, what a selected pod opened stands still both ways and nothing new begins; what the outside opens lives."""
 
     def scene(at: Scene) -> None:
         assert at.egress(2) == at.ingress() == [True] * 4
@@ -134,6 +136,34 @@ def test_what_conntrack_forgot_does_not_return_as_the_outsides(play: Callable[[C
 
         assert not passes(at.tcp_far, at.tcp, None, SHORT_S)
         assert not passes(at.tcp, at.tcp_far, None, SHORT_S)
+
+    play(scene)
+
+
+def test_packet_that_conntrack_cannot_place(play: Callable[[Callable[[Scene], None]], None]) -> None:
+    """It could belong to what the pod opened, so it does not reach the pod (here: a segment whose checksum is wrong)."""
+
+    def scene(at: Scene) -> None:
+        segment = struct.pack(">HHIIBBHHH", 80, 9, 1, 1, 5 << 4, 0x10, 100, 0xBAD, 0)
+
+        def arrives(wait_s: float) -> bool:
+            with ExitStack() as stack:
+                far, near = (
+                    stack.enter_context(space.open(address, socket.SOCK_RAW, socket.IPPROTO_TCP))
+                    for space, address in ((at.nodes.outside, at.outside), (at.nodes.pod, at.pod))
+                )
+                near.settimeout(wait_s)
+                far.sendto(segment, (at.pod, 0))
+                try:
+                    return near.recv(100).endswith(segment)
+                except TimeoutError:
+                    return False
+
+        run("nft flush ruleset")
+        assert not arrives(SHORT_S)
+
+        at.change(Discard(at.both_tables()[1], packed(at.pod)))
+        assert arrives(2)
 
     play(scene)
 

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
-import netns
+from support import netns
 
 CLONE_NEWNET = 0x4000_0000
 POD4, OUT4, SERVICE4 = "192.0.2.2", "192.0.2.66", "192.0.2.130"
