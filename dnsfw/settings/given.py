@@ -23,6 +23,8 @@ class SettingsError(DnsfwError):
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
 
+    exit_code = 2  # as for any other misuse of the command line
+
 
 class Given(NamedTuple):
     """A value as it was written, and where: `--listen`, `DNSFW_LISTEN` or `dnsfw.yaml:3: listen`."""

@@ -53,7 +53,7 @@ _many = partial(Setting, is_many=True)
 _limit = partial(Setting, group="Limits (no honest pod meets them)")
 _kernel = partial(Setting, group="Kernel")
 _audit = partial(Setting, group="Audit, API and logs")
-_KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
+_MIB, _GIB = 1 << 20, 1 << 30
 
 SETTINGS: tuple[Setting, ...] = (
     _many(
@@ -107,7 +107,7 @@ SETTINGS: tuple[Setting, ...] = (
         "cluster_domain",
         values.domain,
         "NAME",
-        "Names below it always resolve and grant nothing. [cluster.local]",
+        "Names below it always resolve and grant nothing; default cluster.local.",
     ),
     _many(
         "protected-cidr",
@@ -123,7 +123,7 @@ SETTINGS: tuple[Setting, ...] = (
         "refusal",
         values.choice({each.value: each for each in Refusal}),
         "nxdomain|refused",
-        "How a refused name is answered. [nxdomain]",
+        "How a refused name is answered; default nxdomain.",
     ),
     Setting(
         "dns-filter",
@@ -131,32 +131,45 @@ SETTINGS: tuple[Setting, ...] = (
         "is_dns_filtered",
         values.choice({"on": True, "off": False}),
         "on|off",
-        "off: every name resolves, only addresses are gated. [on]",
+        "off: every name resolves, only addresses are gated; default on.",
     ),
     _audit("audit-db", Owner.AUDIT, "path", values.path, "PATH", "The audit's database; the journal of grants lies beside it."),
-    _audit("audit-days", Owner.AUDIT, "max_age_s", values.days, "DAYS", "Older records are deleted. [30]"),
+    _audit("audit-days", Owner.AUDIT, "max_age_s", values.days, "DAYS", "Older records are deleted; default 30."),
     _audit(
         "audit-size",
         Owner.AUDIT,
         "max_bytes",
         values.size(16 * _MIB, 1024 * _GIB),
         "SIZE",
-        "Beyond this, the oldest records are deleted. [1GiB]",
+        "Beyond this, the oldest records are deleted; default 1GiB.",
     ),
     _audit("api", Owner.API, "address", values.api_address, "unix:PATH|ADDR:PORT", "Where status, grants and metrics are served."),
     _audit("api-token-file", Owner.API, "token", values.token_of, "FILE", "What clients must show; needed on TCP beyond loopback."),
-    _audit("log-format", Owner.LOG, "format", values.choice({each.value: each for each in LogFormat}), "text|json", "[text]"),
+    _audit("log-format", Owner.LOG, "format", values.choice({each.value: each for each in LogFormat}), "text|json", "Default text."),
     _audit(
         "log-level",
         Owner.LOG,
         "level",
         values.choice({word: word for word in ("debug", "info", "warning", "error")}),
         "debug|info|warning|error",
-        "[info]",
+        "The least that is written; default info.",
     ),
-    _kernel("table", Owner.ENFORCE, "table", values.table_name, "NAME", "Our nftables table, family inet. [dnsfw]"),
-    _kernel("mark-mask", Owner.ENFORCE, "ct_mask", values.mark_mask, "MASK", "The bits of the conntrack mark that are ours. [0xffff0000]"),
-    _kernel("packet-mark", Owner.ENFORCE, "packet_mark", values.mark_bit, "BIT", "The bit of the packet mark that is ours. [0x00100000]"),
-    _limit("max-grants-per-pod", Owner.ENFORCE, "grants_per_pod", values.count(100, 10_000_000), "COUNT", "[100000]"),
-    _limit("max-grants", Owner.ENFORCE, "grants_per_node", values.count(1000, 10_000_000), "COUNT", "Of all pods. [2000000]"),
+    _kernel("table", Owner.ENFORCE, "table", values.table_name, "NAME", "Our nftables table, family inet; default dnsfw."),
+    _kernel(
+        "mark-mask", Owner.ENFORCE, "ct_mask", values.mark_mask, "MASK", "The bits of the conntrack mark that are ours; default 0xffff0000."
+    ),
+    _kernel(
+        "packet-mark", Owner.ENFORCE, "packet_mark", values.mark_bit, "BIT", "The bit of the packet mark that is ours; default 0x00100000."
+    ),
+    _limit(
+        "max-grants-per-pod",
+        Owner.ENFORCE,
+        "grants_per_pod",
+        values.count(100, 10_000_000),
+        "COUNT",
+        "Addresses that one pod may hold grants for; default 100000.",
+    ),
+    _limit(
+        "max-grants", Owner.ENFORCE, "grants_per_node", values.count(1000, 10_000_000), "COUNT", "The same for all pods; default 2000000."
+    ),
 )

@@ -5,6 +5,7 @@ Reads one file.
 
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from dnsfw.errors import Problem
 
@@ -19,7 +20,12 @@ def read_content(path: Path) -> str | Problem:
     if status.st_size > LARGEST:
         return _too_large(path)
     with path.open("rb") as file:
-        content = file.read(LARGEST + 1)
+        return read_stream(file, path)
+
+
+def read_stream(stream: BinaryIO, path: Path) -> str | Problem:
+    """The same of what is open already, a pipe too; `path` is its name in messages."""
+    content = stream.read(LARGEST + 1)
     return _text(path, content) if len(content) <= LARGEST else _too_large(path)
 
 

@@ -22,7 +22,7 @@ class NodeError(DnsfwError):
 def node_addresses() -> tuple[IPAddress, ...]:
     """The addresses of all interfaces of this network namespace; IPv4 first, sorted."""
     try:
-        addresses = {*_ipv4(_FIB.read_text("ascii")), *_ipv6(_IF_INET6.read_text("ascii") if _IF_INET6.exists() else "")}
+        addresses: set[IPAddress] = {*_ipv4(_FIB.read_text("ascii")), *_ipv6(_IF_INET6.read_text("ascii") if _IF_INET6.exists() else "")}
     except OSError as error:
         raise NodeError(f"this node's addresses cannot be read: {error}") from error
     outward = (address for address in addresses if not address.is_loopback and not address.is_link_local)
