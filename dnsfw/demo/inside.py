@@ -18,13 +18,14 @@ from typing import Any
 from dnsfw.clock import SystemClock
 from dnsfw.demo.namespaces import NamespacesError, may_without_users
 from dnsfw.demo.wires import MESSAGE_SIZE, Json, Wire, to_json
+from dnsfw.errors import DnsfwError
 
 _WIRES_AT_ONCE = 500
 _REPLY_S = 30.0
 _CLOSE_S = 5.0
 
 
-class LabError(Exception):
+class LabError(DnsfwError):
     """The laboratory could not do what it was told."""
 
 
@@ -48,6 +49,7 @@ class Inside:
         self._control.settimeout(_REPLY_S)
         self._lock = threading.Lock()
         self.places: dict[str, int] = {}
+        self.shared: tuple[int, ...] = ()
         self._starter = subprocess.Popen(  # noqa: S603  our own module
             [sys.executable, "-m", "dnsfw.demo.keeper", str(theirs.fileno()), str(int(is_rootless))],
             pass_fds=(theirs.fileno(),),
@@ -55,10 +57,15 @@ class Inside:
             start_new_session=True,  # Ctrl-C is for us: what is inside ends in order
         )
         theirs.close()
-        self.folder = Path(self._call("hello")["folder"])
+        try:
+            reply, self.shared = self._exchange("hello")
+        except Exception:
+            self.close()
+            raise
+        self.folder = Path(reply["folder"])
 
     def add_place(self, name: str) -> None:
-        self._call("place", name=name)
+        _, (self.places[name],) = self._exchange("place", name=name)
 
     def lay(self, wires: Sequence[Wire]) -> None:
         for at in range(0, len(wires), _WIRES_AT_ONCE):
@@ -98,23 +105,25 @@ class Inside:
         except subprocess.TimeoutExpired:
             self._starter.kill()
             self._starter.wait()
-        for descriptor in self.places.values():
+        for descriptor in (*self.places.values(), *self.shared):
             os.close(descriptor)
         self.places.clear()
 
     def _call(self, do: str, descriptors: Sequence[int] = (), **fields: Json) -> dict[str, Any]:
+        return self._exchange(do, descriptors, **fields)[0]
+
+    def _exchange(self, do: str, descriptors: Sequence[int] = (), **fields: Json) -> tuple[dict[str, Any], tuple[int, ...]]:
+        """The keeper's reply, and the descriptors that came with it."""
         with self._lock:
             try:
                 socket.send_fds(self._control, [json.dumps({"do": do, **fields}).encode()], list(descriptors))
-                message, received, _, _ = socket.recv_fds(self._control, MESSAGE_SIZE, 1)
+                message, received, _, _ = socket.recv_fds(self._control, MESSAGE_SIZE, 8)
             except OSError as error:
                 raise LabError(f"the laboratory's keeper does not answer: {error}") from error
-        if received:
-            self.places[str(fields["name"])] = received[0]
         reply: dict[str, Any] = json.loads(message or b'{"error": "it has ended"}')
         if "error" in reply:
             raise (NamespacesError if do == "hello" else LabError)(reply["error"])
-        return reply
+        return reply, tuple(received)
 
 
 class Process:

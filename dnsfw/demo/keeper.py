@@ -42,24 +42,28 @@ class Keeper:
             message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_SIZE, 8)
             if not message:
                 return
+            for descriptor in descriptors:
+                os.set_inheritable(descriptor, False)
             request = json.loads(message)
             try:
                 reply = commands[request.pop("do")](**request, descriptors=descriptors)
             except Exception as error:
                 reply = {"error": f"{type(error).__name__}: {error}"}
-            attached = [reply.pop("descriptor")] if "descriptor" in reply else []
+            attached = reply.pop("attached", [])
             socket.send_fds(self._control, [json.dumps(reply).encode()], attached)
             for descriptor in descriptors:
                 os.close(descriptor)
 
     def hello(self, **_: Json) -> dict[str, Any]:
-        return {"folder": str(self._folder)}
+        """The folder, and the namespaces that all places share."""
+        shared = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("user", "mnt", "pid")]
+        return {"folder": str(self._folder), "attached": shared}
 
     def place(self, *, name: str, **_: Json) -> dict[str, Any]:
         """A new network namespace; its descriptor goes along with the reply."""
         self._places[name] = namespaces.new_network()
         self._wiring.add_place(name, self._places[name])
-        return {"descriptor": self._places[name]}
+        return {"attached": [self._places[name]]}
 
     def lay(self, *, wires: list[list[str]], **_: Json) -> dict[str, Any]:
         self._wiring.lay(from_json(wires))
@@ -112,6 +116,7 @@ class Keeper:
 def main() -> None:
     """`keeper.py <descriptor of the socket> <rootless: 0|1>`."""
     control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
     folder = Path(tempfile.mkdtemp(prefix="dnsfw-lab-"))
     try:
         namespaces.leave_the_host(is_rootless=sys.argv[2] == "1")

@@ -14,11 +14,12 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from dnsfw.demo.wires import Json
+from dnsfw.errors import DnsfwError
 
 Command = Callable[..., Any]
 
 
-class LineError(Exception):
+class LineError(DnsfwError):
     """The other side could not do what it was asked, or has ended."""
 
 

@@ -9,6 +9,8 @@ import os
 import signal
 from pathlib import Path
 
+from dnsfw.errors import DnsfwError
+
 NEW_MOUNTS = 0x00020000
 NEW_USERS = 0x10000000
 NEW_PIDS = 0x20000000
@@ -23,7 +25,7 @@ _CAP_SYS_ADMIN = 1 << 21
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class NamespacesError(Exception):
+class NamespacesError(DnsfwError):
     """This machine does not let us make namespaces; the text says what would."""
 
 

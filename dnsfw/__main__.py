@@ -1,0 +1,5 @@
+"""`python -m dnsfw`: the command line."""
+
+from dnsfw.cli.main import main
+
+main()
