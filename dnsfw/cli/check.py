@@ -4,7 +4,7 @@ Reads the files named and nothing else. Exit 1 if `dnsfw run` would refuse any o
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from dnsfw.clock import SystemClock, WallTime
 from dnsfw.errors import DnsfwError, Problem
 from dnsfw.names import parse_name
 from dnsfw.policy.lint import lint_world
-from dnsfw.policy.model import PolicySettings, Rule, World
+from dnsfw.policy.model import IPNetwork, PolicySettings, Rule, World
 from dnsfw.policy.parse import Item, Parsed
 from dnsfw.settings.values import Unfit, network
 from dnsfw.sources.content import read_stream
@@ -77,14 +77,19 @@ def check(
 
 
 def _settings(cluster: Sequence[str], protected: Sequence[str]) -> PolicySettings:
-    try:
-        return PolicySettings(
-            cluster_networks=tuple(map(network, cluster)),
-            protected_networks=tuple(map(network, protected)),
-            cluster_domain=parse_name("cluster.local"),
-        )
-    except Unfit as unfit:
-        raise CheckUsageError(str(unfit)) from unfit
+    return PolicySettings(
+        cluster_networks=tuple(_networks("--cluster-cidr", cluster)),
+        protected_networks=tuple(_networks("--protected-cidr", protected)),
+        cluster_domain=parse_name("cluster.local"),
+    )
+
+
+def _networks(flag: str, texts: Sequence[str]) -> Iterator[IPNetwork]:
+    for text in texts:
+        try:
+            yield network(text)
+        except Unfit as unfit:
+            raise CheckUsageError(f"{flag}: {unfit}") from unfit
 
 
 def examine(paths: Sequence[Path], settings: PolicySettings, wall_now: WallTime) -> Report:

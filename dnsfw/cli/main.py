@@ -6,7 +6,6 @@ A command's module is imported only when it is called: `dnsfw check` in a hook m
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -60,6 +59,8 @@ def _listed() -> None:
 
 def _show_version(is_asked: bool) -> None:
     if is_asked:
+        from importlib.metadata import version  # noqa: PLC0415 - 50 ms, for this flag alone
+
         typer.echo(f"dnsfw {version('dnsfw')}")
         raise typer.Exit
 

@@ -70,7 +70,7 @@ def _parsed(field: Field, parse: Callable[[Field], tuple[Item, ...]]) -> Parsed:
         items = parse(field)
     except Refused as refusal:
         field.problems.append(refusal.problem)
-    return Parsed((), tuple(field.problems)) if field.problems else Parsed(items)
+    return Parsed((), tuple(sorted(field.problems, key=lambda problem: problem.line or 0))) if field.problems else Parsed(items)
 
 
 def element_kind(node: Node) -> str | None:

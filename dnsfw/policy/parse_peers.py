@@ -4,7 +4,7 @@ Pure. Nothing is guessed: a network with host bits set, an empty list and a port
 would be right.
 """
 
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 
 from dnsfw.names import Pattern, PatternError, parse_pattern
 from dnsfw.policy.model import IPNetwork, Peer
@@ -38,8 +38,10 @@ def parse_network(field: Field) -> IPNetwork:
     """A CIDR in canonical form: one network has one way to be written, so that what is shown is what was meant."""
     text = field.text()
     network = _lenient_network(field, text)
-    if text.lower() != str(network):
-        raise field.refused(f'"{shorten(text)}" is not the network\'s own form', f'"{network}"')
+    if text != str(network):
+        is_inside = "/" in text and ip_interface(text).ip != network.network_address
+        what = "has host bits set" if is_inside else "is not in canonical form"
+        raise field.refused(f'"{shorten(text)}" {what}', f'write "{network}"')
     return network
 
 

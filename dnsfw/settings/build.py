@@ -20,7 +20,7 @@ from dnsfw.settings.given import Flags, Given, Said, SettingsError, all_given
 from dnsfw.settings.places import default_api, state_folder
 from dnsfw.settings.table import SETTINGS, LogFormat, Owner, Setting
 from dnsfw.settings.values import Unfit
-from dnsfw.sources.files import FilesSettings
+from dnsfw.sources.settings import FilesSettings
 
 CLUSTER_DOMAIN = parse_name("cluster.local")
 _NOWHERE: tuple[Given, ...] = ()

@@ -7,7 +7,6 @@ good state in force while the others follow; a world is handed on only when some
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from dnsfw.sources.content import read_content
 from dnsfw.sources.folders import Listing, Signature, list_files, signature_of, unreadable
 from dnsfw.sources.gather import world_of
 from dnsfw.sources.reading import Memory, read_text
+from dnsfw.sources.settings import FilesSettings
 from dnsfw.sources.states import FileState, adopt
 
 POLL_S = 0.05
@@ -27,19 +27,6 @@ SETTLE_S = 0.03  # longer than a tick of the kernel's file times (at most 10 ms)
 SETTLE_ROUNDS = 10
 PIECES_BETWEEN_RESTS = 4  # about 2 ms of work
 REST_S = 0.0005
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilesSettings:
-    """Field by field:
-
-    rules: a file or a folder of rules. pods: a file or a folder of pods and namespaces.
-    node_name: take only this node's pods; "" takes all.
-    """
-
-    rules: Path
-    pods: Path
-    node_name: str = ""
 
 
 class FileSource:
