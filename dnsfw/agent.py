@@ -10,6 +10,9 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import partial
+from ipaddress import ip_address
 
 import structlog
 import uvloop
@@ -33,6 +36,7 @@ from dnsfw.views import Views
 from nft.conntrack import Conntrack, ConntrackError
 from nft.errors import NftError
 from nft.netlink import RealKernel
+from nft.route import RouteError, output_interface
 
 log = structlog.get_logger(__name__)
 STOP_S = 4.0
@@ -188,11 +192,15 @@ class Agent:
                 self._news.set()
 
     def _interface_of(self, source: str) -> str | None:
-        return None
+        """On which of the pods' interfaces an unknown source is: where its answers would go (the source guard has seen to the rest)."""
+        try:
+            interface = output_interface(ip_address(source).packed)
+        except RouteError as error:
+            log.warning("the way to an unknown source cannot be told", source=source, reason=str(error))
+            return None
+        return interface if interface is not None and any(map(partial(fnmatchcase, interface), self._settings.enforce.interfaces)) else None
 
     def _unready(self) -> Reason | None:
         if self.enforcer.snapshot is None:
             return Reason.NOT_READY
         return Reason.KERNEL_FAILED if self.enforcer.trouble else None
-
-

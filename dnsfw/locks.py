@@ -19,5 +19,7 @@ def hold(table: str) -> socket.socket:
         lock.bind(f"\0dnsfw/{table}")
     except OSError as error:
         lock.close()
-        raise AlreadyRunningError(f"another dnsfw keeps table inet {table} in this network namespace; stop it, or choose --table") from error
+        raise AlreadyRunningError(
+            f"another dnsfw keeps table inet {table} in this network namespace; stop it, or choose --table"
+        ) from error
     return lock

@@ -36,7 +36,10 @@ def sort_numbers(live: Iterable[int], journal: Mapping[int, Meaning], snapshot: 
     """Which of the numbers that are live in the kernel still mean what they did."""
     found = Found()
     standing: dict[PodUid, dict[Holder, str]] = {}
-    for number in live:
+    taken: set[Holder] = set()
+    # A crash between a number and its successor leaves two for one holder: the younger, later in the journal, is kept.
+    ages = {number: age for age, number in enumerate(journal)}
+    for number in sorted(live, key=lambda number: -ages.get(number, -1)):
         meaning = journal.get(number)
         if meaning is None:
             continue
@@ -44,7 +47,8 @@ def sort_numbers(live: Iterable[int], journal: Mapping[int, Meaning], snapshot: 
         if subject is not None and subject.pod.uid not in standing:
             standing[subject.pod.uid] = _bases(subject)
         bases = {} if subject is None else standing[subject.pod.uid]
-        still = bases.get(meaning.holder) == meaning.basis
+        still = bases.get(meaning.holder) == meaning.basis and meaning.holder not in taken
+        taken |= {meaning.holder} if still else set()
         (found.kept if still else found.spent)[number] = meaning
     return found
 

@@ -26,23 +26,24 @@ class Guard:
 
     table: OwnedTable | None
     placed: dict[Set, set[bytes]] = field(default_factory=dict)
+    networks: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @staticmethod
     def of(settings: EnforceSettings, pid: int) -> "Guard":
         return Guard(guard_program(guard_name(settings, pid), MANGLE + 1, settings.packet_mark))
 
     def members(self, internal: dict[Set, tuple[str, ...]]) -> list[Change]:
-        """The networks that pass, as intervals; they are set once."""
+        """What makes the networks that pass those of the main table."""
         if self.table is None:
             return []
         changes: list[Change] = []
         for of, texts in internal.items():
-            if not of.name.startswith("internal"):
+            if of.name not in {mine.name for mine in self.table.sets}:
                 continue
-            mine = self.table.set_named(of.name)
-            changes += [
-                Put(mine, each.network_address.packed, None, None, each.broadcast_address.packed) for each in map(ip_network, texts)
-            ]
+            mine, held = self.table.set_named(of.name), self.networks.get(of.name, frozenset())
+            changes += [Discard(mine, *_ends(each)) for each in held - set(texts)]
+            changes += [Put(mine, first, None, None, last) for first, last in map(_ends, set(texts) - held)]
+            self.networks[of.name] = frozenset(texts)
         return changes
 
     def changes(self, layout: Layout, contents: Contents) -> list[Change]:
@@ -62,5 +63,7 @@ class Guard:
             for of in (layout.v4.selected, layout.v6.selected):
                 self.placed[self.table.set_named(of.name)] = set(contents[of])
 
-    def forget(self) -> None:
-        self.placed.clear()
+
+def _ends(network: str) -> tuple[bytes, bytes]:
+    whole = ip_network(network)
+    return whole.network_address.packed, whole.broadcast_address.packed

@@ -15,7 +15,7 @@ from dnsfw.enforce.rejudge import Judgement, PodChange, compare, judge_row, judg
 from dnsfw.enforce.state import State
 from dnsfw.enforce.structure import Structure
 from dnsfw.enforce.survivors import settle
-from dnsfw.enforce.targets import basis_at, contents, differences, is_selected, static_holders
+from dnsfw.enforce.targets import basis_at, contents, differences, interval_members, is_selected, static_holders
 from dnsfw.policy.ledger import NO_ROW, RowKey
 from dnsfw.policy.model import RuleRef
 from dnsfw.policy.snapshot import Snapshot, Stance, Subject
@@ -171,13 +171,18 @@ class Reconciler:
         state = self._state
         wanted = contents(state.layout, snapshot, state.numbers, state.closed)
         try:
-            state.commit([*changes, *differences(state.placed, wanted), *state.guard.changes(state.layout, wanted)])
+            state.commit(
+                [*self._guard_members(snapshot), *changes, *differences(state.placed, wanted), *state.guard.changes(state.layout, wanted)]
+            )
         except NftError as error:
             state.trouble = f"a change of rules could not be brought into the kernel: {error}"
             state.snapshot = snapshot
             raise
         state.placed = wanted
         state.guard.accept(state.layout, wanted)
+
+    def _guard_members(self, snapshot: Snapshot) -> list[Change]:
+        return self._state.guard.members(interval_members(self._state.layout, snapshot.settings))
 
     def place(self, snapshot: Snapshot) -> None:
         """Bring the small sets in line, whatever stands in them (`placed`)."""

@@ -63,8 +63,10 @@ def compare(before: Snapshot | None, after: Snapshot) -> Judgement:
             found.changed.append(PodChange.of(subject, now))
     for uid, subject in after.subjects.items():
         was = old.get(uid)
-        is_new = was is None or was.policy.stance is Stance.UNTOUCHED or was.pod.addresses != subject.pod.addresses
-        if is_new and subject.policy.stance is not Stance.UNTOUCHED:
+        # A pod that was not there before has no connections: what conntrack knows of its address was somebody else's.
+        if was is None or was.pod.addresses != subject.pod.addresses:
+            continue
+        if was.policy.stance is Stance.UNTOUCHED and subject.policy.stance is not Stance.UNTOUCHED:
             found.fresh.append(subject)
     return found
 
