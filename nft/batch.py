@@ -6,42 +6,40 @@ Put    destroy and add; without destroy (before 6.3) delete and add, and the del
 Discard  destroy; without it delete, left out likewise.
 """
 
-import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nft import codec
 from nft.changes import Add, Change, Discard, Put
 from nft.codec import Refusal
-from nft.elements import DELETE, DESTROY, ELEMENTS, NEW, SetCoder
+from nft.elements import DELETE, DESTROY, NEW, SetCoder
 from nft.errors import NftError
 from nft.objects import Features, Set
 
 _ROOM = 0xFFFF - 4  # of the attribute that lists the elements
-_LIST = struct.Struct("=HH")
 
 
-@dataclass(slots=True)
 class Part:
     """One message: elements of one set to which the same is done. `may_miss`: elements may be missing (a delete in place of a destroy)."""
 
-    kind: int
-    coder: SetCoder
-    may_miss: bool = False
-    elements: list[bytes] = field(default_factory=list)
-    owners: list[int] = field(default_factory=list)  # index of the change that each element comes from
-    size: int = 0
+    __slots__ = ("coder", "elements", "kind", "may_miss", "owners", "size")
+
+    def __init__(self, kind: int, coder: SetCoder, may_miss: bool = False) -> None:
+        self.kind = kind
+        self.coder = coder
+        self.may_miss = may_miss
+        self.elements: list[bytes] = []
+        self.owners: list[int] = []  # index of the change that each element comes from
+        self.size = 0
 
     def encode(self, seq: int, *, is_last: bool) -> bytes:
-        flags = codec.REQUEST | (codec.CREATE if self.kind == NEW else 0) | (codec.ACK if is_last else 0)
-        body = b"".join((self.coder.address, _LIST.pack(self.size + 4, ELEMENTS | codec.NESTED), *self.elements))
-        return codec.header(len(body), self.kind, flags, seq, codec.FAMILIES[self.coder.of.table.family]) + body
+        return self.coder.message(self.kind, seq, b"".join(self.elements), is_last=is_last)
 
     def owner(self, refusal: Refusal) -> int | None:
         """The change that the refusal concerns; None if the kernel did not say and there are several."""
-        begin = codec.GENERAL_SIZE + len(self.coder.address) + 4
+        begin = self.coder.first_element
         if len(self.owners) == 1 or (refusal.offset is not None and refusal.offset < begin):
             return self.owners[0]
         if refusal.offset is None:
@@ -55,7 +53,7 @@ class Part:
         """Whether the refusal is about an element, not the whole set; None if the kernel did not say."""
         if refusal.offset is None:
             return None
-        return refusal.offset >= codec.GENERAL_SIZE + len(self.coder.address) + 4
+        return refusal.offset >= self.coder.first_element
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +67,11 @@ class Planner:
         """`missing`: changes whose element is known not to stand; `is_single`: one element a message, so that each refusal is told."""
         found: list[Part] = []
         for start, end in _runs(changes):
-            for phase, kind in enumerate(self._phases(changes[start])):
-                may_miss = kind == DELETE and (phase == 0 or not isinstance(changes[start], Add))
-                indexes = (at for at in range(start, end) if not (may_miss and at in missing))
-                found.extend(self._fill(kind, may_miss, is_single or may_miss, changes, indexes))
+            first = changes[start]
+            for phase, kind in enumerate(self._phases(first)):
+                may_miss = kind == DELETE and (phase == 0 or not isinstance(first, Add))
+                indexes = [at for at in range(start, end) if at not in missing] if may_miss and missing else range(start, end)
+                self._fill(found, Part(kind, self.coder(first.set), may_miss), changes, indexes, is_single=is_single or may_miss)
         return found
 
     def _phases(self, change: Change) -> tuple[int, ...]:
@@ -85,48 +84,50 @@ class Planner:
             return (NEW,)
         return (NEW, DELETE, NEW)
 
-    def _fill(self, kind: int, may_miss: bool, is_single: bool, changes: Sequence[Change], indexes: Iterator[int]) -> Iterator[Part]:
-        part: Part | None = None
+    def _fill(self, found: list[Part], part: Part, changes: Sequence[Change], indexes: Sequence[int], *, is_single: bool) -> None:
+        """Add the run's elements to `part`, and to more like it when it is full."""
+        coder, is_new = part.coder, part.kind == NEW
         for at in indexes:
-            element = self._pack(kind, changes[at], at)
-            if part is None or is_single or part.size + len(element) > _ROOM:
-                if part is not None:
-                    yield part
-                part = Part(kind, self.coder(changes[at].set), may_miss)
+            change = changes[at]
+            try:
+                if is_new and not isinstance(change, Discard):
+                    element = coder.pack(change.key, change.data, change.timeout_ms, change.key_end)
+                else:
+                    element = coder.pack_key(change.key, change.key_end)
+            except NftError as error:
+                error.index = at
+                raise
+            if part.elements and (is_single or part.size + len(element) > _ROOM):
+                found.append(part)
+                part = Part(part.kind, coder, part.may_miss)
             part.elements.append(element)
             part.owners.append(at)
             part.size += len(element)
-        if part is not None:
-            yield part
-
-    def _pack(self, kind: int, change: Change, index: int) -> bytes:
-        try:
-            coder = self.coder(change.set)
-            if kind != NEW or isinstance(change, Discard):
-                return coder.pack_key(change.key, change.key_end)
-            return coder.pack(change.key, change.data, change.timeout_ms, change.key_end)
-        except NftError as error:
-            error.index = index
-            raise
+        if part.elements:
+            found.append(part)
 
 
 def _runs(changes: Sequence[Change]) -> Iterator[tuple[int, int]]:
-    """Neighbours that may share messages: same set, same kind, and no key twice where a change takes more than one step."""
+    """Neighbours that may share messages: same set, same kind, and no key twice, since a change may take several steps."""
     start = 0
+    kind, of = type(changes[0]), changes[0].set
     keys: set[bytes] = set()
     for at, change in enumerate(changes):
-        before = changes[start]
-        if at > start and (change.set is not before.set or type(change) is not type(before) or change.key in keys):
+        if change.set is not of or type(change) is not kind or change.key in keys:
             yield start, at
-            start = at
+            start, kind, of = at, type(change), change.set
             keys.clear()
         keys.add(change.key)
-    if changes:
-        yield start, len(changes)
+    yield start, len(changes)
 
 
 def encode(parts: Sequence[Part], first: int) -> bytes:
     """The batch; its messages are numbered from `first`, the begin mark's number, on."""
-    last = len(parts) - 1
-    encoded = [part.encode(first + 1 + at, is_last=at == last) for at, part in enumerate(parts)]
-    return b"".join((codec.batch_mark(codec.BATCH_BEGIN, first), *encoded, codec.batch_mark(codec.BATCH_END, first + len(parts) + 1)))
+    last = first + len(parts)
+    sent = [part.encode(seq, is_last=seq == last) for seq, part in enumerate(parts, first + 1)]
+    return wrap(b"".join(sent), first, last + 1)
+
+
+def wrap(sent: bytes, first: int, end: int) -> bytes:
+    """Messages between the marks that make them one transaction."""
+    return codec.batch_mark(codec.BATCH_BEGIN, first) + sent + codec.batch_mark(codec.BATCH_END, end)

@@ -24,11 +24,15 @@ FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
 
 _HEADER = struct.Struct("=IHHII")
 _GENERAL = struct.Struct("=IHHIIBBBB")
+_ACKNOWLEDGEMENT = struct.Struct("=IHHIIi")
 _ATTRIBUTE = struct.Struct("=HH")
 _ERROR = struct.Struct("=i")
 _BE32, _BE64, _NATIVE32 = struct.Struct(">I"), struct.Struct(">Q"), struct.Struct("=I")
+_MARK = struct.Struct("=8sI8s")
 HEADER_SIZE = 16
 GENERAL_SIZE = 20
+_BEGIN, _END = (_GENERAL.pack(GENERAL_SIZE, kind, REQUEST, 0, 0, 0, 0, 0, 0)[:8] for kind in (BATCH_BEGIN, BATCH_END))
+_MARK_TAIL = bytes(7) + bytes([NFTABLES])
 
 
 class CodecError(KernelUnreachableError):
@@ -88,7 +92,7 @@ def message(kind: int, flags: int, seq: int, family: int, attributes: bytes = b"
 
 def batch_mark(kind: int, seq: int) -> bytes:
     """The first or the last message of a transaction."""
-    return _GENERAL.pack(GENERAL_SIZE, kind, REQUEST, seq, 0, 0, 0, 0, NFTABLES)
+    return _MARK.pack(_BEGIN if kind == BATCH_BEGIN else _END, seq, _MARK_TAIL)
 
 
 def messages(datagram: bytes) -> Iterator[Message]:
@@ -163,6 +167,14 @@ def refusal(found: Message) -> Refusal:
     notes = attributes(found.payload[4 + -inner % 4 + inner :])
     offset = read_native32(notes[2]) if 2 in notes else None
     return Refusal(found.seq, number, offset, read_text(notes.get(1, b"")))
+
+
+def is_ack(datagram: bytes, seq: int) -> bool:
+    """Whether it is the one message that says that number `seq` went well."""
+    if len(datagram) < HEADER_SIZE + 4:
+        return False
+    size, kind, _, number, _, code = _ACKNOWLEDGEMENT.unpack_from(datagram)
+    return bool(size == len(datagram) and kind == ERROR and number == seq and code == 0)
 
 
 def dump_errno(found: Message) -> int:

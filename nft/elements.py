@@ -29,12 +29,27 @@ _CODES = {"drop": 0, "accept": 1, "continue": 0xFFFF_FFFF, "jump": 0xFFFF_FFFD, 
 _KINDS = {code: kind for kind, code in _CODES.items()}
 _MAX_TIMEOUT_MS = 1 << 50
 _HEAD = struct.Struct("=HH")
+_NFTABLES = codec.NFTABLES << 8
+_FLAGS_OF = {NEW: codec.REQUEST | codec.CREATE, DELETE: codec.REQUEST, DESTROY: codec.REQUEST}
+_LAST_FLAGS = {kind: flags | codec.ACK for kind, flags in _FLAGS_OF.items()}
 
 
 class SetCoder:
     """Packs and reads the elements of one set."""
 
-    __slots__ = ("_is_plain", "_key_length", "_single", "_timed", "_untimed", "address", "of")
+    __slots__ = (
+        "_family",
+        "_head",
+        "_is_plain",
+        "_key_length",
+        "_named",
+        "_singles",
+        "_timed",
+        "_untimed",
+        "address",
+        "first_element",
+        "of",
+    )
 
     def __init__(self, of: Set) -> None:
         self.of = of
@@ -42,7 +57,11 @@ class SetCoder:
         self._key_length = of.key_length
         self._is_plain = not of.is_interval and of.data != "verdict"
         self._timed, self._untimed = _template(of, is_timed=True), _template(of, is_timed=False)
-        self._single = _single(of, self.address)
+        self._named = _template_of_key(of)
+        self._family = codec.FAMILIES[of.table.family]
+        self._head = struct.Struct(f"=IHHIIBBBB{len(self.address)}sHH")
+        self.first_element = self._head.size
+        self._singles = {kind: self._single(kind) for kind in (NEW, DESTROY)}
 
     def pack(self, key: bytes, data: Data, timeout_ms: int | None, key_end: bytes | None = None) -> bytes:
         """The element as it stands in a message's list of elements."""
@@ -61,15 +80,24 @@ class SetCoder:
         except (AttributeError, OverflowError) as error:
             raise NotValidError(f"{self.of.kind} {self.of} cannot hold {data}") from error
 
-    def single(self, element: bytes, first: int) -> bytes:
-        """The whole transaction that adds one packed element; its messages are numbered `first` and on."""
-        return self._single(element, first)
+    def message(self, kind: int, seq: int, elements: bytes, *, is_last: bool) -> bytes:
+        """A message that does one thing to packed elements; the last one of a transaction asks for the acknowledgement."""
+        flags = (_LAST_FLAGS if is_last else _FLAGS_OF)[kind]
+        size = len(elements)
+        fixed, table, mark = self.first_element, self.address, ELEMENTS | codec.NESTED
+        return self._head.pack(fixed + size, kind | _NFTABLES, flags, seq, 0, self._family, 0, 0, 0, table, size + 4, mark) + elements
+
+    def single(self, kind: int, element: bytes, first: int) -> bytes:
+        """The whole transaction that does one thing to one packed element; its messages are numbered from `first` on."""
+        return self._singles[kind](element, first)
 
     def pack_key(self, key: bytes, key_end: bytes | None = None) -> bytes:
         """The element as a deletion names it."""
         if len(key) != self._key_length:
             raise self._refuse_key(key)
-        return spell_out(self.of, key, None, None, key_end, is_named_only=True)
+        if self.of.is_interval or key_end is not None:
+            return spell_out(self.of, key, None, None, key_end, is_named_only=True)
+        return self._named(key)
 
     def read(self, found: Iterable[Message]) -> list[Element]:
         """The elements in the messages of a dump; expired ones left out."""
@@ -79,6 +107,23 @@ class SetCoder:
         if len(self.of.key) > 1:
             return [_with_end(row.element, row.element.key_end or row.element.key) for row in rows]
         return _joined(rows)
+
+    def _single(self, kind: int) -> Callable[[bytes, int], bytes]:
+        """A batch with holes: two packs of 0.7 µs instead of four messages' 2.5."""
+        sent = self.message(kind, 0, b"", is_last=True)
+        kind_and_flags, port_and_rest = sent[4:8], sent[12:-4]
+        begin, end = codec.batch_mark(codec.BATCH_BEGIN, 0), codec.batch_mark(codec.BATCH_END, 0)
+        begin_head, end_head, tail = begin[:8], end[:8], begin[12:]
+        pack_head = struct.Struct(f"=8sI8sI4sI{len(port_and_rest)}sHH").pack
+        pack_end = struct.Struct("=8sI8s").pack
+        fixed, mark = self.first_element, ELEMENTS | codec.NESTED
+
+        def single(element: bytes, first: int) -> bytes:
+            size = len(element)
+            head = pack_head(begin_head, first, tail, fixed + size, kind_and_flags, first + 1, port_and_rest, size + 4, mark)
+            return head + element + pack_end(end_head, first + 2, tail)
+
+        return single
 
     def _refuse_key(self, key: bytes) -> NotValidError:
         return NotValidError(f"{self.of.kind} {self.of}: a key has {self._key_length} bytes, not {len(key)}")
@@ -110,23 +155,11 @@ def _template(of: Set, *, is_timed: bool) -> Callable[[bytes, Data, int], bytes]
     return marked if is_mark else bare
 
 
-def _single(of: Set, address: bytes) -> Callable[[bytes, int], bytes]:
-    """A batch of one element, everything but numbers and lengths packed beforehand."""
-    begin, end = codec.batch_mark(codec.BATCH_BEGIN, 0), codec.batch_mark(codec.BATCH_END, 0)
-    sent = codec.message(NEW, codec.REQUEST | codec.CREATE | codec.ACK, 0, codec.FAMILIES[of.table.family])
-    constants = (begin[:8], begin[12:], sent[4:8], sent[12:], end[:8], end[12:])
-    begin_head, begin_tail, sent_kind, sent_tail, end_head, end_tail = constants
-    pack_head = struct.Struct(f"=8sI8sI4sI8s{len(address)}sHH").pack
-    pack_end = struct.Struct("=8sI8s").pack
-    fixed = codec.GENERAL_SIZE + len(address) + 4
-    mark = ELEMENTS | codec.NESTED
-
-    def single(element: bytes, first: int) -> bytes:
-        size = len(element)
-        head = pack_head(begin_head, first, begin_tail, fixed + size, sent_kind, first + 1, sent_tail, address, size + 4, mark)
-        return head + element + pack_end(end_head, first + 2, end_tail)
-
-    return single
+def _template_of_key(of: Set) -> Callable[[bytes], bytes]:
+    size = of.key_length
+    gap = -size % 4
+    head = _HEAD.pack(12 + size + gap, 1 | codec.NESTED) + _HEAD.pack(8 + size + gap, _KEY | codec.NESTED) + _HEAD.pack(4 + size, _VALUE)
+    return lambda key: head + key + bytes(gap)
 
 
 def spell_out(of: Set, key: bytes, data: Data, timeout_ms: int | None, key_end: bytes | None, *, is_named_only: bool = False) -> bytes:

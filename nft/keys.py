@@ -15,6 +15,8 @@ from nft.errors import NotValidError
 _INTERFACE = re.compile(r"[A-Za-z0-9_.\-]{1,15}")
 _PATTERN = re.compile(r"[A-Za-z0-9_.\-]{1,14}\*")
 
+_GAPS = (b"", b"\0\0\0", b"\0\0", b"\0")
+
 Span = tuple[bytes, bytes]
 """The first and the last key of an interval; the same twice for one key."""
 
@@ -108,7 +110,7 @@ def pack_key(*parts: bytes) -> bytes:
     """The key of a concatenation: each part padded to 4 bytes; a key of one part is left as it is."""
     if len(parts) == 1:
         return parts[0]
-    return b"".join(part.ljust(padded(len(part)), b"\0") for part in parts)
+    return b"".join([part + _GAPS[len(part) & 3] for part in parts])
 
 
 def key_length(types: tuple[str, ...]) -> int:

@@ -9,6 +9,7 @@ import secrets
 from contextlib import suppress
 
 from nft import codec
+from nft.batch import wrap
 from nft.codec import be32, nested, text
 from nft.elements import DESTROY, ELEMENTS, GET, NEW, SetCoder
 from nft.errors import NftError, from_errno
@@ -69,8 +70,7 @@ class _Probe:
         """The errno of a transaction of one message."""
         first = self._socket.sequence(3)
         sent = codec.message(kind, flags | codec.REQUEST | codec.ACK, first + 1, self._family, attributes)
-        batch = codec.batch_mark(codec.BATCH_BEGIN, first) + sent + codec.batch_mark(codec.BATCH_END, first + 2)
-        refusals = self._socket.transact(batch, first, first + 1)
+        refusals = self._socket.transact(wrap(sent, first, first + 2), first, first + 1)
         return refusals[0].errno if refusals else 0
 
     def _must(self, number: int) -> None:

@@ -73,6 +73,8 @@ class NetlinkSocket:
                     raise KernelUnreachableError(f"netlink: {error}") from error
                 lost = True
                 continue
+            if not refusals and codec.is_ack(datagram, last):
+                return refusals  # what nearly all are: 1 µs less than the way below
             for found in codec.messages(datagram):
                 if found.type != codec.ERROR or not first <= found.seq <= last:
                     continue
