@@ -25,7 +25,7 @@ class UninstallError(DnsfwError):
 
 def uninstall(
     table: Annotated[str, typer.Option(metavar="NAME", envvar="DNSFW_TABLE", help="The table to remove.")] = "dnsfw",
-    ct_mark_mask: Annotated[str, typer.Option(metavar="MASK", envvar="DNSFW_CT_MARK_MASK", help="The bits of the mark.")] = "0xffff0000",
+    mark_mask: Annotated[str, typer.Option(metavar="MASK", envvar="DNSFW_MARK_MASK", help="The bits of the mark.")] = "0xffff0000",
     audit_db: Annotated[
         Path | None, typer.Option(metavar="PATH", envvar="DNSFW_AUDIT_DB", help="Where the audit and the journal lie.")
     ] = None,
@@ -36,7 +36,7 @@ def uninstall(
     Stop `dnsfw run` first. The audit is evidence, so it stays unless --purge-audit is given.
     """
     path = audit_db or state_folder() / "audit.db"
-    settings = EnforceSettings(table=table, ct_mask=_mask(ct_mark_mask), journal=path.parent / f"{table}.journal")
+    settings = EnforceSettings(table=table, ct_mask=_mask(mark_mask), journal=path.parent / f"{table}.journal")
     with locks.hold(table):
         try:
             removed = asyncio.run(_remove(settings))
@@ -46,11 +46,11 @@ def uninstall(
 
 
 def _mask(text: str) -> int:
-    setting = next(each for each in SETTINGS if each.name == "ct-mark-mask")
+    setting = next(each for each in SETTINGS if each.name == "mark-mask")
     try:
         mask: int = setting.parse(text)
     except Unfit as unfit:
-        raise UninstallError(f"--ct-mark-mask: {unfit}") from unfit
+        raise UninstallError(f"--mark-mask: {unfit}") from unfit
     return mask
 
 
