@@ -2,7 +2,7 @@
 
 Pure. Leaves out all but TCP, UDP and their like over IPv4 and IPv6 in the order in which Linux writes them; what differs from that in one
 byte of structure goes to `ctcodec.read_flow`, which this must equal for every input: a property test compares the two.
-It pays for itself: 3.2 µs an entry instead of 19, for which a worker thread holds the interpreter's lock against the loop.
+It pays for itself: 10 µs an entry of a TCP connection instead of 30, while which a worker thread holds the loop's interpreter lock.
 """
 
 from struct import Struct

@@ -164,3 +164,13 @@ def test_dump_request_leaves_ipv6_sources_to_us() -> None:
     (found,) = codec.messages(ctcodec.dump_request(5, packed("2001:db8::2")))
 
     assert (found.payload[0], codec.body(found)) == (socket.AF_INET6, {})
+
+
+def test_batch_ends_with_what_is_acknowledged() -> None:
+    """Requests are answered only when they fail; the no-op behind them says when all are done."""
+    flow = flow_of(entry())
+    batch = ctcodec.mark_request(4, flow, 1, 1) + ctcodec.delete_request(4, flow) + ctcodec.end_of_batch(4)
+
+    found = list(codec.messages(batch))
+
+    assert [(one.type, bool(one.flags & codec.ACK)) for one in found] == [(ctcodec.NEW, False), (ctcodec.DELETE, False), (1, True)]

@@ -1,6 +1,8 @@
 """A table of our socket's: what it says, who can touch it, when it goes, and what the guard lets through."""
 
+import ctypes
 import re
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,7 +10,7 @@ import pytest
 from three_nodes import apart, run
 
 from nft import expressions as x
-from nft.errors import AlreadyExistsError, NotFoundError, NotValidError, TableOwnedError
+from nft.errors import AlreadyExistsError, NotFoundError, NotPermittedError, NotValidError, TableOwnedError
 from nft.objects import Chain, Hook, Set, Table
 from nft.owned import OwnedRule, OwnedTable, guard_program
 from nft.socket import NetlinkSocket
@@ -193,6 +195,19 @@ def test_name_of_a_table_that_nobody_owns() -> None:
         run("nft add table inet guard")
         with pytest.raises(AlreadyExistsError, match="stands already"):
             guard().create(ours)
+
+    in_namespace(body)
+
+
+def test_without_privilege() -> None:
+    """Whoever lacks CAP_NET_ADMIN is not told that another process owns the table."""
+
+    def body(ours: NetlinkSocket) -> None:
+        header = struct.pack("=Ii", 0x2008_0522, 0)
+        assert ctypes.CDLL(None).capset(header, bytes(24)) == 0
+        with pytest.raises(NotPermittedError) as caught:
+            guard().create(ours)
+        assert not isinstance(caught.value, TableOwnedError)
 
     in_namespace(body)
 
