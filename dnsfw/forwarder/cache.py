@@ -19,7 +19,7 @@ from dnsfw.forwarder.settings import ForwarderSettings
 _ENTRY_COST = 1_000
 _RECORD_COST = 40
 _ADDRESS_COST = 220
-_ALIAS_COST = 350
+_ALIAS_COST = 50  # and its octets
 
 _MAX_SPARED = 8  # a put; where everything is hot, the oldest goes
 
@@ -27,8 +27,9 @@ _MAX_SPARED = 8  # a put; where everything is hot, the oldest goes
 def cost_of(key: bytes, received: Received) -> int:
     """Bytes that keeping this takes."""
     answer = received.answer
-    extra = len(answer.ttl_offsets) * _RECORD_COST + len(answer.located) * _ADDRESS_COST + len(answer.chain) * _ALIAS_COST
-    return _ENTRY_COST + 2 * len(key) + len(received.data) + extra
+    records = len(answer.ttl_offsets) * _RECORD_COST + len(answer.located) * _ADDRESS_COST
+    aliases = sum([_ALIAS_COST + len(name) for name in answer.chain])
+    return _ENTRY_COST + 2 * len(key) + len(received.data) + records + aliases
 
 
 class _Entry:

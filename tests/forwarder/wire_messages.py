@@ -2,7 +2,10 @@
 
 from struct import pack
 
+import dns.message
+
 from dnsfw.forwarder.answer import Answer, parse_response
+from dnsfw.forwarder.respond import HIGHEST_LIMIT, make_response
 from dnsfw.forwarder.wire import AAAA, CNAME, SOA, A, Query, parse_query
 from dnsfw.names import parse_name
 
@@ -86,3 +89,12 @@ def read(data: bytes, text: str = QNAME, qtype: int = A) -> Answer:
     answer = parse_response(data, question(text, qtype))
     assert isinstance(answer, Answer), answer
     return answer
+
+
+def answered(query_: Query, data: bytes, *, limit: int = HIGHEST_LIMIT, **rest) -> bytes:
+    return make_response(query_, data, read(data, qtype=query_.qtype), limit=limit, **rest)
+
+
+def ttls(data: bytes) -> list[int]:
+    message = dns.message.from_wire(data, one_rr_per_rrset=True)
+    return [rrset.ttl for section in message.sections[1:] for rrset in section]
