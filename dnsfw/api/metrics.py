@@ -1,4 +1,4 @@
-"""Metrics in Prometheus' text format, one family at a time so that the loop breathes between them.
+"""Metrics in Prometheus' text format, in portions so that the loop breathes between them.
 
 Pure. Always true: a family has at most `MAX_SERIES` series; what is beyond is summed up as "other".
 """
@@ -14,6 +14,7 @@ from dnsfw.api.sources import MetricView, Sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MAX_SERIES = 1_000
+_PORTION = 20  # series of some 40 µs each
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # the registry hashes its collectors, and families cannot be hashed
@@ -24,19 +25,23 @@ class _One(Collector):
         yield self.family
 
 
-def text_of(metric: MetricView) -> bytes:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_One(_family(metric)))
-    return generate_latest(registry)
+def texts_of(metric: MetricView) -> Iterator[bytes]:
+    """The family in portions; each but the first goes without the heading that generate_latest writes."""
+    samples = bounded(metric.samples)
+    for start in range(0, max(len(samples), 1), _PORTION):
+        text = _text(metric, samples[start : start + _PORTION])
+        yield text if start == 0 else b"".join(line for line in text.splitlines(keepends=True) if not line.startswith(b"# "))
 
 
-def _family(metric: MetricView) -> Metric:
-    names = [name for name, _ in metric.samples[0].labels] if metric.samples else []
+def _text(metric: MetricView, samples: tuple[Sample, ...]) -> bytes:
+    names = [name for name, _ in samples[0].labels] if samples else []
     kind = CounterMetricFamily if metric.is_counter else GaugeMetricFamily
     family = kind(metric.name, metric.help, labels=names)
-    for sample in bounded(metric.samples):
+    for sample in samples:
         family.add_metric([value for _, value in sample.labels], sample.value)
-    return family
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_One(family))
+    return generate_latest(registry)
 
 
 def bounded(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:

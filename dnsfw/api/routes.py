@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 SOURCES = web.AppKey("sources", ApiSources)
 
-_SLICE = 50  # items of some 10 µs each: half a millisecond
+_SLICE = 32  # items of some 15 µs each: half a millisecond
 _AUDIT_CHUNK = 100
 _WRITE_CHARACTERS = 32_768
 
@@ -58,8 +58,9 @@ async def metric_text(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": metrics.CONTENT_TYPE})
     await response.prepare(request)
     for metric in request.app[SOURCES].metrics():
-        await response.write(metrics.text_of(metric))
-        await asyncio.sleep(0)
+        for text in metrics.texts_of(metric):
+            await response.write(text)
+            await asyncio.sleep(0)
     await response.write_eof()
     return response
 
