@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from dnsfw.enforce.layout import V4
 from dnsfw.enforce.numbers import OPEN_RULE, Holder, Numbers
 from dnsfw.enforce.state import State
 from dnsfw.enforce.targets import mark_of
@@ -20,6 +21,8 @@ from dnsfw.policy.snapshot import Stance, Subject
 from nft.conntrack import ConntrackError, Flow
 
 log = structlog.get_logger(__name__)
+FEW = 8
+"""Sources for which a dump each (20-29 ms beside 50,000 connections) is cheaper than decoding one of everything (0.7 s)."""
 WITH_PORTS = frozenset({TCP, UDP, SCTP})
 
 
@@ -63,7 +66,7 @@ def fate_of(flows: Iterable[Flow], state: State, subjects: dict[bytes, Subject],
 async def settle(state: State, subjects: dict[bytes, Subject], leaving: Collection[int]) -> Fate:
     """Re-mark the survivors. A conntrack that cannot be read has none: they are cut, and that is said."""
     try:
-        flows = await asyncio.to_thread(_read, state, tuple(subjects))
+        flows = await asyncio.to_thread(_read, state, frozenset(subjects))
         fate = fate_of(flows, state, subjects, leaving)
         await asyncio.to_thread(state.connections.set_marks, fate.renumbered, state.settings.ct_mask)
     except ConntrackError as error:
@@ -72,5 +75,9 @@ async def settle(state: State, subjects: dict[bytes, Subject], leaving: Collecti
     return fate
 
 
-def _read(state: State, sources: tuple[bytes, ...]) -> list[Flow]:
-    return [flow for source in sources for flow in state.connections.flows(source=source)]
+def _read(state: State, sources: frozenset[bytes]) -> list[Flow]:
+    """Each dump by source walks the whole table in the kernel, and those of IPv6 reach us whole (its filter is wrong there)."""
+    if len(sources) <= FEW and all(len(source) == V4.size for source in sources):
+        return [flow for source in sources for flow in state.connections.flows(source=source)]
+    found = {flow.identity: flow for flow in state.connections.iter_flows() if flow.source in sources}
+    return list(found.values())
