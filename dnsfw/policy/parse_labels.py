@@ -83,14 +83,13 @@ def _match_expressions(field: Field) -> tuple[Requirement, ...]:
 def _requirement(field: Field) -> Requirement:
     field.allow_only("key", "operator", "values")
     key = field.required("key", lambda key: _label_key(key, key.text()), "")
-    operator = field.required("operator", _operator, Operator.EXISTS, "one of In, NotIn, Exists, DoesNotExist")
+    operator = field.required("operator", _operator, None, "one of In, NotIn, Exists, DoesNotExist")
     values = field.optional("values", lambda values: values.each(_label_value), ())
-    needs_values = operator in (Operator.IN, Operator.NOT_IN)
-    if needs_values and not values:
+    if operator in (Operator.IN, Operator.NOT_IN) and not values:
         raise field.refused(f"{operator.value} needs values", "at least one entry in `values`")
-    if values and not needs_values:
+    if operator in (Operator.EXISTS, Operator.DOES_NOT_EXIST) and values:
         raise field.refused(f"{operator.value} takes no values", "leave `values` out, or use In or NotIn")
-    return Requirement(key, operator, values)
+    return Requirement(key, operator or Operator.EXISTS, values)
 
 
 def _operator(field: Field) -> Operator:

@@ -40,7 +40,7 @@ def parse_namespace(field: Field) -> tuple[str, dict[str, str]]:
 
 def _namespace_metadata(field: Field) -> tuple[str, dict[str, str]]:
     name = field.required("name", parse_dns_label, "")
-    return name, {NAMESPACE_LABEL: name} | field.optional("labels", parse_labels, {})
+    return name, {**field.optional("labels", parse_labels, {}), NAMESPACE_LABEL: name}
 
 
 def _identity(field: Field) -> Pod:

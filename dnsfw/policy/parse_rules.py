@@ -106,8 +106,9 @@ def _limits(field: Field) -> LeaseLimits:
     usual = LeaseLimits()
     lowest = field.optional("minSeconds", lambda value: value.integer(1, LONGEST_LEASE_S), usual.min_seconds)
     highest = field.optional("maxSeconds", lambda value: value.integer(1, LONGEST_LEASE_S), usual.max_seconds)
+    bounds = ("minSeconds", lowest), ("maxSeconds", highest)
     grace = field.optional("graceSeconds", lambda value: value.integer(0, LONGEST_LEASE_S), usual.grace_seconds)
     if lowest > highest:
-        said = "" if field.has("maxSeconds") and field.has("minSeconds") else " (the default)"
-        raise field.refused(f"minSeconds {lowest} is above maxSeconds {highest}{said}", "minSeconds <= maxSeconds")
+        low, high = (f"{name} {value}{'' if field.has(name) else ' (the default)'}" for name, value in bounds)
+        raise field.refused(f"{low} is above {high}", "minSeconds <= maxSeconds")
     return LeaseLimits(min_seconds=lowest, max_seconds=highest, grace_seconds=grace)
