@@ -4,7 +4,7 @@ Pure. Always true: protected addresses never count as grantable; a name of the c
 first name outside.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dnsfw.forwarder.account import WOULD_REFUSE, decision_of
 from dnsfw.forwarder.answer import Answer
@@ -16,8 +16,7 @@ from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import NameVerdict, Policy, Stance, Subject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class Release(NamedTuple):
     """An answer, judged. name, verdict: as what it is judged. protected: addresses of any section that are to be taken out (while the
     pod is audited: that would be). addresses: those that may grant and are answered. grantable: those that must be granted first.
     ttl: of these, or of the answer; NO_TTL without records.
