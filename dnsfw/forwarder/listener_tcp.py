@@ -9,6 +9,7 @@ is handled for more than `TURN_MESSAGES` at a time.
 import asyncio
 import socket
 from dataclasses import dataclass
+from typing import cast
 
 from dnsfw.clock import Clock, Instant
 from dnsfw.forwarder import wire
@@ -50,8 +51,8 @@ class TcpClient(asyncio.Protocol):
         self.source = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- narrows the type; a server makes no other
-        self._transport = transport
+        # No isinstance: uvloop's transports are none of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         # A client that resets at once has no name any more.
         self.source = (transport.get_extra_info("peername") or ("",))[0]
         if not self._listener.admit(self):

@@ -9,6 +9,7 @@ one read.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from dnsfw.clock import Clock, Instant
 from dnsfw.forwarder import wire
@@ -86,9 +87,9 @@ class TcpConnection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 -- narrows the type; create_connection makes no other
-        self._transport = transport
-        transport.writelines(self._unsent)
+        # No isinstance: uvloop's transports are none of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.writelines(self._unsent)
         self._unsent.clear()
 
     def data_received(self, data: bytes) -> None:
