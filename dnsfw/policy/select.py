@@ -23,15 +23,11 @@ def selects(selector: Selector, labels: Labels) -> bool:
 
 def _holds(requirement: Requirement, labels: Labels) -> bool:
     value = labels.get(requirement.key)
-    match requirement.operator:
-        case Operator.IN:
-            return value in requirement.values
-        case Operator.NOT_IN:
-            return value not in requirement.values
-        case Operator.EXISTS:
-            return value is not None
-        case Operator.DOES_NOT_EXIST:
-            return value is None
+    if requirement.operator is Operator.IN:
+        return value in requirement.values
+    if requirement.operator is Operator.NOT_IN:
+        return value not in requirement.values
+    return (value is not None) is (requirement.operator is Operator.EXISTS)
 
 
 def keys_of(selector: Selector) -> Iterator[str]:
