@@ -1,7 +1,8 @@
 """A number that stands for a table's structure, cheap enough to be read after each foreign commit.
 
-Reads over netlink; pure but for the socket it is given. Handles are never given out twice, and any replaced, flushed or
-re-created thing gets a new one; elements and counters do not enter, and neither do use counts, which elements change.
+Reads over netlink; pure but for the socket it is given. Handles are never given out twice, so what was deleted and made again
+is noticed; a replaced rule keeps its handle, so rules enter with their expressions. Elements do not enter, nor what
+traffic moves (counters, quotas), nor use counts, which elements change.
 """
 
 import hashlib
@@ -13,8 +14,10 @@ from nft.socket import NetlinkSocket
 
 _GET_TABLE, _GET_CHAIN, _GET_RULE, _GET_SET = 1, 4, 7, 10
 # By attribute number: table name, flags, handle; chain table, handle, name, hook, policy, type, flags;
-# rule table, chain, handle; set table, name, flags, key type and length, data type and length, timeout, handle.
-_KEPT_TABLE, _KEPT_CHAIN, _KEPT_RULE, _KEPT_SET = (1, 2, 4), (1, 2, 3, 4, 5, 7, 10), (1, 2, 3), (1, 2, 3, 4, 5, 6, 7, 11, 16)
+# rule table, chain, handle, comment; set table, name, flags, key type and length, data type and length, timeout, handle.
+_KEPT_TABLE, _KEPT_CHAIN, _KEPT_RULE, _KEPT_SET = (1, 2, 4), (1, 2, 3, 4, 5, 7, 10), (1, 2, 3, 7), (1, 2, 3, 4, 5, 6, 7, 11, 16)
+_EXPRESSIONS = 4
+_MOVED_BY_TRAFFIC = frozenset({"counter", "quota", "last", "limit", "connlimit"})
 
 
 def fingerprint(socket: NetlinkSocket, table: Table) -> int | None:
@@ -35,5 +38,21 @@ def _take(digest: "hashlib.blake2b", found: list[Message], kept: tuple[int, ...]
     for message in found:
         attributes = codec.body(message)
         if table is None or attributes.get(1) == table:
-            digest.update(b"".join(len(value).to_bytes(4, "big") + value for value in (attributes.get(kind, b"") for kind in kept)))
-    digest.update(b"\xff\xff\xff\xff")
+            for kind in kept:
+                _add(digest, attributes.get(kind, b""))
+            if kept is _KEPT_RULE:
+                _take_expressions(digest, attributes.get(_EXPRESSIONS, b""))
+    _add(digest, b"end")
+
+
+def _take_expressions(digest: "hashlib.blake2b", data: bytes) -> None:
+    for _, listed in codec.walk(data):
+        expression = codec.attributes(listed)
+        name = codec.read_text(expression.get(1, b""))
+        _add(digest, name.encode())
+        if name not in _MOVED_BY_TRAFFIC:
+            _add(digest, expression.get(2, b""))
+
+
+def _add(digest: "hashlib.blake2b", value: bytes) -> None:
+    digest.update(len(value).to_bytes(4, "big") + value)

@@ -47,6 +47,8 @@ def _address(version: int) -> Callable[[str], Span]:
     address = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
 
     def parse(text: str) -> Span:
+        if "%" in text:
+            raise ValueError("a key has no zone")
         low, dash, high = text.partition("-")
         if not dash:
             found = network(text.strip())

@@ -20,6 +20,7 @@ _COMMENT = re.compile(r'[^"\\\x00-\x1f\x7f]{0,120}')
 _ENDS_A_RULE = re.compile(r"[;#\x00-\x1f\x7f]")
 _FAMILIES = frozenset({"inet", "ip", "ip6", "arp", "bridge", "netdev"})
 _SET_FLAGS = frozenset({"interval", "timeout", "dynamic", "constant"})
+_MOST_PARTS = 5  # libnftables packs the types into one number of 32 bits, 6 each, and silently loses what is more
 _POLICIES = frozenset({"accept", "drop"})
 _TERMINAL = frozenset({"accept", "drop", "return", "continue"})
 
@@ -128,6 +129,8 @@ class Set:
         _check_name("set", self.name)
         if not self.key or (unknown := [name for name in self.key if name not in TYPES]):
             raise NotValidError(f"set {self.name}: no such key type: {', '.join(unknown) if self.key else 'none given'}")
+        if len(self.key) > _MOST_PARTS:
+            raise NotValidError(f"set {self.name}: a key has at most {_MOST_PARTS} parts")
         if self.data not in (None, "mark", "verdict"):
             raise NotValidError(f"map {self.name}: data is mark or verdict, not {self.data!r}")
         if not self.flags <= _SET_FLAGS:
