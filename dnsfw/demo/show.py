@@ -16,13 +16,11 @@ from rich.text import Text
 from dnsfw.demo.steps import Chapter, Step
 
 _GOOD, _BAD = "[green]✓[/]", "[bold red]✗[/]"
-_NARROW = 100
 
 
 class Show:
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._is_narrow = console.width < _NARROW
 
     def opening(self) -> None:
         self._console.print(
@@ -39,11 +37,12 @@ class Show:
         self._console.print(f"[green]ready[/] after {ms:.0f} ms, with the rules {' and '.join(rules)}\n")
 
     def chapter(self, number: int, chapter: Chapter) -> None:
-        self._console.print(f"[bold cyan]{number}. {chapter.title}[/]  [dim]{chapter.says}[/]")
+        self._console.print(f"[bold cyan]{number}. {chapter.title}[/]")
+        self._console.print(Padding(Text(chapter.says, style="dim"), (0, 0, 0, 3)))
         self._console.print(Padding(self._steps(chapter.steps), (0, 0, 1, 1)))
 
     def grants(self, grants: Sequence[Mapping[str, Any]]) -> None:
-        table = _table("Grants in the kernel now", ("pod", 2), ("address", 3), ("ports", 1), ("name", 3), ("ends in", 1))
+        table = _table("Grants in the kernel now", ("pod", 0), ("address", 3), ("ports", 0), ("name", 3), ("ends in", 0))
         for grant in sorted(grants, key=lambda grant: (grant["pod"], grant["names"], grant["address"])):
             table.add_row(
                 str(grant["pod"]), str(grant["address"]), str(grant["ports"]), "\n".join(grant["names"]), f"{grant['remaining_s']:.0f} s"
@@ -52,7 +51,7 @@ class Show:
 
     def audit(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """One line for what was asked in the same way and got the same."""
-        table = _table("What the audit has kept", ("pod", 2), ("asked for", 4), ("decision", 2), ("why", 3), ("answer", 3), ("times", 1))
+        table = _table("What the audit has kept", ("pod", 0), ("asked for", 4), ("decision", 0), ("why", 3), ("answer", 3), ("times", 0))
         lines = Counter(_audit_line(entry) for entry in entries if entry["kind"] == "query")
         for line, count in lines.items():
             colour = {"allowed": "green", "refused": "red"}.get(line[2], "yellow")
@@ -72,9 +71,9 @@ class Show:
     def _steps(self, steps: Sequence[Step]) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), expand=True, show_header=True, header_style="dim")
         table.add_column("", width=1)
-        table.add_column("tried", ratio=6, overflow="fold")
-        table.add_column("expected", ratio=3)
-        table.add_column("happened", ratio=4, overflow="fold")
+        table.add_column("tried", ratio=9, overflow="fold")
+        table.add_column("expected", ratio=4)
+        table.add_column("happened", ratio=5, overflow="fold")
         table.add_column("ms", justify="right", width=6, no_wrap=True)
         for step in steps:
             colour = "" if step.is_as_expected else "bold red"
@@ -89,14 +88,17 @@ class Show:
 
 
 def _table(title: str, *columns: tuple[str, int]) -> Table:
+    """Columns with their share of the width; 0 is what the content needs."""
     table = Table(title=title, title_justify="left", title_style="bold cyan", expand=True, box=None, header_style="dim", pad_edge=False)
     for name, ratio in columns:
-        table.add_column(name, ratio=ratio, overflow="fold", justify="right" if name in ("ends in", "times") else "left")
+        is_number = name in ("ends in", "times")
+        table.add_column(name, ratio=ratio or None, no_wrap=not ratio, overflow="fold", justify="right" if is_number else "left")
     return table
 
 
 def _audit_line(entry: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     asked = f"{entry['name']} {entry['type']}"
-    why = f"{entry['reason']} {entry['rule']}".strip()
+    reason = "" if entry["reason"] == entry["decision"] else entry["reason"]
+    why = f"{reason} {entry['rule']}".strip()
     answer = " ".join(entry["addresses"]) or str(entry["rcode"])
     return str(entry["pod"] or entry["source"]), asked, str(entry["decision"]), why, answer

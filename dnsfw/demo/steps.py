@@ -37,18 +37,17 @@ class Chapter:
 def fetches(pod: Pod, name: str, port: int = 443, qtype: str = "A") -> Step:
     """Resolve, then connect at once: this must work."""
     answer = pod.resolve(name, qtype)
-    tried = f"{pod.identity.name} opens {name}:{port}{family(qtype)}"
+    tried = f"{pod.identity.name} → {name}:{port}{family(qtype)}"
     if not answer.addresses:
         return Step(tried=tried, expected=CONNECTED, happened=said(answer), is_as_expected=False, ms=answer.ms)
     outcome = pod.connect(answer.address, port)
-    happened = f"{became(outcome)}, {answer.address}"
-    return Step(tried=tried, expected=CONNECTED, happened=happened, is_as_expected=outcome.is_connected, ms=answer.ms + outcome.ms)
+    return Step(tried=tried, expected=CONNECTED, happened=became(outcome), is_as_expected=outcome.is_connected, ms=answer.ms + outcome.ms)
 
 
 def reaches(pod: Pod, what: str, address: str, port: int) -> Step:
     """An address that a rule names: this must work without any question."""
     outcome = pod.connect(address, port)
-    tried = f"{pod.identity.name} opens {what} {at(address, port)}"
+    tried = f"{pod.identity.name} → {what} {at(address, port)}"
     return Step(tried=tried, expected=CONNECTED, happened=became(outcome), is_as_expected=outcome.is_connected, ms=outcome.ms)
 
 
@@ -57,7 +56,7 @@ def is_closed(pod: Pod, what: str, address: str, port: int, protocol: str = "tcp
     outcome = pod.connect(address, port, protocol)
     label = "" if protocol == "tcp" else f" {protocol.upper()}"
     return Step(
-        tried=f"{pod.identity.name} opens {what} {at(address, port)}{label}",
+        tried=f"{pod.identity.name} → {what} {at(address, port)}{label}",
         expected=NO_CONNECTION,
         happened=became(outcome),
         is_as_expected=outcome.what in ("refused", "unreachable") and outcome.ms < _FAST_MS,
@@ -68,9 +67,9 @@ def is_closed(pod: Pod, what: str, address: str, port: int, protocol: str = "tcp
 def has_no_name(pod: Pod, name: str, qtype: str = "A", **how: object) -> Step:
     """The name must be refused, as NXDOMAIN that says that it was blocked (EDE 15, RFC 8914)."""
     answer = pod.resolve(name, qtype, **how)  # type: ignore[arg-type]  # the keywords of `resolve`, passed through
-    by = f" of {how['server']}" if "server" in how else ""
+    server = f" {how['server']}" if "server" in how else ""
     return Step(
-        tried=f"{pod.identity.name} asks{by} for {name}{family(qtype)}{' over TCP' if how.get('is_tcp') else ''}",
+        tried=f"{pod.identity.name} asks{server} for {name}{family(qtype)}{' over TCP' if how.get('is_tcp') else ''}",
         expected=NO_SUCH_NAME,
         happened=said(answer),
         is_as_expected=answer.rcode == "NXDOMAIN" and 15 in answer.ede,
@@ -84,7 +83,9 @@ def holds(tried: str, expected: str, happened: str, *, is_so: bool, ms: float = 
 
 
 def became(outcome: Outcome) -> str:
-    return outcome.what if outcome.is_connected or not outcome.detail else f"{outcome.what} ({outcome.detail})"
+    """An ICMP error with its type and code; of an errno, nobody needs the name."""
+    _, _, icmp = outcome.detail.partition(" ")
+    return f"{outcome.what}, {icmp}" if icmp else outcome.what
 
 
 def said(answer: Answer) -> str:

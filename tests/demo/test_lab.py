@@ -55,20 +55,19 @@ def test_unused_port_refuses(shared_lab: Lab) -> None:
     assert pod.connect("192.0.2.1", 9, "udp").detail == "ECONNREFUSED icmp 3/3"
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2001:db8::8"])
-def test_ping_tells_open_from_closed(lab: Lab, address: str) -> None:
+def test_ping_tells_open_from_closed(lab: Lab) -> None:
     """ICMP is probed like the others."""
     pod = lab.pod("shop/web")
-    before = pod.ping(address)
+    before = [pod.ping(address).what for address in ("8.8.8.8", "2001:db8::8")]
     lab.nft(CLOSED % "reject with icmpx admin-prohibited")
+    after = [pod.ping(address).what for address in ("8.8.8.8", "2001:db8::8")]
 
-    assert (before.what, pod.ping(address).what) == ("connected", "unreachable")
+    assert (before, after) == (["connected"] * 2, ["unreachable"] * 2)
 
 
-@pytest.mark.parametrize("is_rootless", [False, True], ids=["as-we-are", "user-namespace"])
-def test_lab_works_in_a_user_namespace_too(is_rootless: bool) -> None:
+def test_lab_works_in_a_user_namespace() -> None:
     """Without root, everything is as with it."""
-    with Lab(is_rootless=is_rootless or None) as lab:
+    with Lab(is_rootless=True) as lab:
         pod, other = lab.pods_at_once([("shop/a", {}), ("shop/b", {})])
 
         assert pod.connect("192.0.2.1").is_connected
@@ -123,19 +122,19 @@ def test_spoofed_packets_arrive_and_are_seen(lab: Lab) -> None:
     assert {(victim.address4, "192.0.2.9", 443), (victim.address6, "2001:db8::9", 443), (liar.address4, "192.0.2.10", 443)} <= seen
 
 
-@pytest.mark.parametrize("protocol", ["tcp", "udp"])
-@pytest.mark.parametrize("address", ["192.0.2.9", "2001:db8::9"])
-def test_stream_counts_both_directions_and_stops_when_cut(lab: Lab, protocol: str, address: str) -> None:
+def test_streams_count_both_directions_and_stop_when_cut(lab: Lab) -> None:
     """Payloads are counted at both ends with times that compare, and none is counted after a cut."""
     pod = lab.pod("shop/web")
-    stream = pod.open_stream(address, 443, protocol, push_ms=5, pull_ms=5)
-    wait_until(lambda: len(stream.report().arrived_at) > 5 and len(lab.internet.arrivals(stream.token)) > 5)
+    kinds = [(address, protocol) for address in ("192.0.2.9", "2001:db8::9") for protocol in ("tcp", "udp")]
+    streams = [pod.open_stream(address, 443, protocol, push_ms=5, pull_ms=5) for address, protocol in kinds]
+    for stream in streams:
+        wait_until(lambda stream=stream: len(stream.report().arrived_at) > 5 and len(lab.internet.arrivals(stream.token)) > 5)
     lab.nft(CLOSED % "drop")
     cut_at = time.monotonic()
     time.sleep(0.3)
 
-    late = [at for at in stream.close().arrived_at + lab.internet.arrivals(stream.token) if at > cut_at + 0.1]
-    assert stream.outcome.is_connected
+    late = [at for stream in streams for at in stream.close().arrived_at + lab.internet.arrivals(stream.token) if at > cut_at + 0.1]
+    assert all(stream.outcome.is_connected for stream in streams)
     assert late == []
 
 
@@ -155,6 +154,7 @@ def test_cycle_reports_each_kind_of_trouble(lab: Lab) -> None:
 def test_watch_tries_again_and_again(lab: Lab) -> None:
     """A watch shows when something closed."""
     pod = lab.pod("shop/web")
+    pod.hello()
     watch = pod.begin_watch("192.0.2.1", interval=0.02, count=25)
     time.sleep(0.2)
     lab.nft(CLOSED % "meta l4proto tcp reject with tcp reset")
