@@ -33,24 +33,22 @@ _ODD_NUMBER = re.compile(
     r"|\.(nan|NaN|NAN)",
     re.ASCII,
 )
+_ESCAPES = re.compile(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 _END_OF_WORD = re.compile(r"[],}\s]")
 _NUMBER_STARTS = frozenset("0123456789+-.")
 
 
 def read_documents(text: str, file: str, first_line: int = 1) -> Iterator[Node]:
     """Every document that is not empty. Raises Refused with file and line; what follows a fault cannot be read."""
-    events = _Events(text, file, first_line)
+    events = _Events(_as_yaml(text), file, first_line)
     while (document := events.next_document()) is not None:
         if document.value is not None:
             yield document
 
 
-def read_json(text: str, file: str, first_line: int = 1) -> Iterator[Node]:
-    """The same for JSON, which is YAML but for one thing: characters beyond U+FFFF are escaped as two halves."""
-    return read_documents(_SURROGATES.sub(_joined, text), file, first_line)
-
-
-_SURROGATES = re.compile(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|.)")
+def _as_yaml(text: str) -> str:
+    """JSON is YAML but for one thing: it may escape a character beyond U+FFFF as two halves, which libyaml refuses."""
+    return _ESCAPES.sub(_joined, text) if text.lstrip()[:1] in ("{", "[") else text
 
 
 def _joined(escape: re.Match[str]) -> str:

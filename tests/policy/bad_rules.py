@@ -211,7 +211,8 @@ BAD_RULES = {
         "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: List, items: []}\n", 4, "items[0]", "a List inside a List"
     ),
     "list-of-a-list": Bad(
-        "apiVersion: v1\nkind: List\nitems:\n- apiVersion: dnsfw.io/v1alpha1\n  kind: FQDNEgressRule\n  metadata: {name: a}\n  spec: {podSelector: {}}\n",
+        "apiVersion: v1\nkind: List\nitems:\n"
+        "- apiVersion: dnsfw.io/v1alpha1\n  kind: FQDNEgressRule\n  metadata: {name: a}\n  spec: {podSelector: {}}\n",
         *(7, "items[0].spec.egress", "is missing", "egress: []"),
     ),
     # As YAML
