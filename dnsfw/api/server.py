@@ -77,7 +77,8 @@ class ApiServer:
         if self._settings.token is None:
             # A page in a browser may make its own name resolve to loopback; it cannot make the browser say another Host.
             return await handler(request) if _is_plain_host(request.host) else _refusal("name this host by its address")
-        if hmac.compare_digest(request.headers.get("Authorization", "").encode(), f"Bearer {self._settings.token}".encode()):
+        said = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")  # as aiohttp decodes them
+        if hmac.compare_digest(said, f"Bearer {self._settings.token}".encode()):
             return await handler(request)
         return _refusal("a bearer token is needed")
 
