@@ -1,12 +1,13 @@
 """A DNS server that does exactly what a test tells it: every byte, id, port, order and delay.
 
     async with ScriptedUpstream() as upstream:
-        upstream.on_udp(wrong_id(answer("192.0.2.66")), answer("192.0.2.1"))   # for each query: these two datagrams, in this order
+        upstream.on_udp(wrong_id(answer("192.0.2.66")), answer("192.0.2.1"))   # for each query: these two, in this order
         ...
         assert [asked.name for asked in upstream.asked] == ["www.example.net"]
 
 A step is bytes to send, made from what was asked (`answer`, `rcode`, `garbage`, and wrappers that spoil one thing), or `wait`, `hold`,
-`from_elsewhere`, `CLOSE`. `on_udp` and `on_tcp` set what every further query gets; `once_udp` and `once_tcp` what the next one gets. Nothing told: silence.
+`from_elsewhere`, `partly`, `CLOSE`. `on_udp` and `on_tcp` set what every further query gets; `once_udp` and `once_tcp` what the next one
+gets. Nothing told: silence.
 """
 
 import asyncio
@@ -76,7 +77,15 @@ class from_elsewhere:  # noqa: N801 -- see wait
     make: Make
 
 
-Step = Make | Special | wait | hold | from_elsewhere
+@dataclass(frozen=True, slots=True)
+class partly:  # noqa: N801 -- see wait
+    """Only so many bytes of what TCP would carry, the length in front among them."""
+
+    make: Make
+    count: int
+
+
+Step = partly | Make | Special | wait | hold | from_elsewhere
 
 
 def message(asked: Asked, *, flags: int = 0x8180, question: bytes | None = None, records: Sequence[bytes] = ()) -> bytes:
@@ -204,7 +213,7 @@ class ScriptedUpstream:
     def _on_datagram(self) -> None:
         data, address = self._udp.recvfrom(65535)
 
-        def send(make: Make, *, elsewhere: bool) -> None:
+        def send(make: Make, *, elsewhere: bool = False) -> None:
             (self._elsewhere if elsewhere else self._udp).sendto(make(asked), address)
 
         asked = Asked(data, "udp", address[1])
@@ -218,9 +227,9 @@ class ScriptedUpstream:
             while length := await reader.readexactly(2):
                 asked = Asked(await reader.readexactly(int.from_bytes(length, "big")), "tcp", port)
 
-                def send(make: Make, *, elsewhere: bool, asked: Asked = asked) -> None:
+                def send(make: Make, *, count: int | None = None, asked: Asked = asked) -> None:
                     data = make(asked)
-                    writer.write(len(data).to_bytes(2, "big") + data)
+                    writer.write((len(data).to_bytes(2, "big") + data)[:count])
 
                 self._spawn(self._play(asked, send, writer.close))
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -240,7 +249,9 @@ class ScriptedUpstream:
                     await asyncio.sleep(seconds)
                 case hold(event):
                     await event.wait()
+                case partly(make, count):
+                    send(make, count=count)
                 case from_elsewhere(make):
                     send(make, elsewhere=True)
                 case _:
-                    send(step, elsewhere=False)
+                    send(step)

@@ -1,0 +1,87 @@
+"""When an upstream is down and up again, and what may be in flight."""
+
+import pytest
+
+from dnsfw.forwarder.admission import InFlight
+from dnsfw.forwarder.health import MIN_PROBE_SECONDS, Health
+from dnsfw.policy.reasons import Reason
+
+
+def test_so_many_failures_in_a_row_take_an_upstream_down() -> None:
+    """Two are borne, the third says that it is down, the fourth says nothing new."""
+    health = Health(3, 0.7)
+
+    assert [health.refused() for _ in range(4)] == [False, False, True, False]
+    assert health.is_down
+
+
+def test_an_answer_in_between_begins_the_count_anew() -> None:
+    """Failures count only in a row."""
+    health = Health(2, 0.7)
+    health.refused()
+
+    assert not health.heard(10.0)
+    assert not health.timed_out(11.0)
+    assert not health.is_down
+
+
+def test_a_slow_name_is_no_fault_of_an_upstream_that_answers_others() -> None:
+    """Silence about one question counts only if nothing was heard since it was asked."""
+    health = Health(1, 0.7)
+    health.heard(10.0)
+
+    assert not health.timed_out(9.0)
+    assert not health.timed_out(10.0)
+    assert health.timed_out(10.5)
+
+
+def test_an_answer_brings_it_back_once() -> None:
+    """The first answer says so, the second says nothing new."""
+    health = Health(1, 0.7)
+    health.refused()
+
+    assert [health.heard(1.0), health.heard(2.0)] == [True, False]
+    assert not health.is_down
+
+
+def test_probes_come_at_growing_bounded_intervals_and_start_over() -> None:
+    """Doubling up to the bound, so neither a busy loop nor a late return; the next time down begins quickly again."""
+    health = Health(1, 0.7)
+    health.refused()
+
+    waits = [health.next_probe() for _ in range(5)]
+    health.heard(1.0)
+
+    assert waits == [MIN_PROBE_SECONDS, 2 * MIN_PROBE_SECONDS, 4 * MIN_PROBE_SECONDS, 0.7, 0.7]
+    assert health.next_probe() == MIN_PROBE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("entered", "asking", "refusal"),
+    [
+        pytest.param([], "a", None, id="empty"),
+        pytest.param(["a"], "a", None, id="below-its-bound"),
+        pytest.param(["a", "a"], "a", Reason.QUEUE_FULL, id="at-its-bound"),
+        pytest.param(["a", "a"], "b", None, id="another-is-not-harmed"),
+        pytest.param(["a", "a", "b"], "c", Reason.QUEUE_FULL, id="at-the-bound-of-all"),
+    ],
+)
+def test_in_flight_is_bounded_for_each_and_for_all(entered: list[str], asking: str, refusal: Reason | None) -> None:
+    """Two for each, three in all."""
+    in_flight = InFlight(2, 3)
+    for owner in entered:
+        in_flight.enter(owner)
+
+    assert in_flight.refusal(asking) is refusal
+
+
+def test_who_leaves_makes_room() -> None:
+    """All counted in, all counted out."""
+    in_flight = InFlight(2, 3)
+    for _ in range(2):
+        in_flight.enter("a")
+
+    in_flight.leave("a")
+    assert (in_flight.refusal("a"), len(in_flight)) == (None, 1)
+    in_flight.leave("a")
+    assert len(in_flight) == 0

@@ -1,0 +1,113 @@
+"""Coarse timers, under a clock that the test moves and a loop that only notes what it is told."""
+
+from collections.abc import Callable
+
+from dnsfw.clock import ManualClock
+from dnsfw.forwarder.timers import TICK_SECONDS, Timers
+
+
+class Handle:
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class Loop:
+    """`call_later` as a loop has it; the test ticks."""
+
+    def __init__(self) -> None:
+        self.handles: list[Handle] = []
+
+    def call_later(self, _seconds: float, call: Callable[[], None]) -> Handle:
+        self.handles.append(Handle(call))
+        return self.handles[-1]
+
+    def tick(self) -> None:
+        handles, self.handles = self.handles, []
+        for handle in handles:
+            if not handle.is_cancelled:
+                handle.call()
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.loop, self.clock = Loop(), ManualClock()
+        self.timers = Timers(self.loop, self.clock)
+        self.called: list[str] = []
+
+    def add(self, seconds: float, word: str):
+        return self.timers.add(self.clock.now() + seconds, lambda: self.called.append(word))
+
+    def tick_after(self, seconds: float) -> list[str]:
+        self.clock.advance(seconds)
+        self.loop.tick()
+        return self.called
+
+
+def test_a_call_comes_once_and_never_early() -> None:
+    """Not before its instant, then once."""
+    bench = Bench()
+    bench.add(1.0, "due")
+
+    assert bench.tick_after(0.99) == []
+    assert bench.tick_after(2 * TICK_SECONDS) == ["due"]
+    assert bench.tick_after(1.0) == ["due"]
+
+
+def test_cancelled_is_never_called() -> None:
+    """Twice cancelled is cancelled."""
+    bench = Bench()
+    timer = bench.add(1.0, "due")
+    timer.cancel()
+    timer.cancel()
+
+    assert bench.tick_after(2.0) == []
+
+
+def test_nothing_ticks_while_nothing_waits() -> None:
+    """One timer of the loop for all, and none at the end."""
+    bench = Bench()
+    bench.add(1.0, "first")
+    bench.add(9.0, "second")
+
+    assert len(bench.loop.handles) == 1
+    bench.tick_after(10.0)
+    assert bench.called == ["first", "second"]
+    assert bench.loop.handles == []
+
+
+def test_a_call_may_cancel_another_of_its_tick() -> None:
+    """What was cancelled in time does not come, though both were due."""
+    bench = Bench()
+    timers: list = []
+    for own, other in ((0, 1), (1, 0)):
+        timers.append(bench.timers.add(1001.0, lambda own=own, other=other: (bench.called.append(str(own)), timers[other].cancel())))
+
+    assert len(bench.tick_after(2.0)) == 1
+
+
+def test_a_call_that_raises_does_not_take_the_others_with_it() -> None:
+    """The others of its tick come at the next one."""
+    bench = Bench()
+    bench.add(1.0, "other")
+    bench.timers.add(1001.0, lambda: 1 // 0)
+
+    try:
+        bench.tick_after(2.0)
+    except ZeroDivisionError:
+        bench.called.append("raised")
+
+    assert bench.tick_after(1.0) == ["raised", "other"]
+
+
+def test_closed_calls_nobody() -> None:
+    """What waited is forgotten, and the loop's timer with it; to close twice is to close."""
+    bench = Bench()
+    bench.add(1.0, "due")
+    bench.timers.close()
+    bench.timers.close()
+
+    assert bench.tick_after(2.0) == []
