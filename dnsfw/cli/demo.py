@@ -14,6 +14,8 @@ def demo(
 
     Needs no settings; works as root, and without where user namespaces are allowed. Exit status 0 if every step went as it should.
     """
+    if is_json and is_kept:
+        raise typer.BadParameter("--keep is for people, --json for programs: one of the two")
     from dnsfw.demo.play import play  # noqa: PLC0415  rich and the laboratory load only where they are needed
 
     raise typer.Exit(play(is_json=is_json, is_kept=is_kept))

@@ -19,6 +19,7 @@ from dnsfw.demo.zone import Reply
 FAMILIES = ("A", "AAAA")
 IN_FORCE_MS = 1000.0
 QUIET_S = 0.6
+PATIENCE_S = 3.0
 
 now = SystemClock().now
 
@@ -153,7 +154,7 @@ def _stream(pod: Pod, address: str, port: int, protocol: str) -> tuple[Pod, str,
 def _cut(scene: Scene, opened: tuple[Pod, str, OpenedStream], saved: float) -> Step:
     _, address, stream = opened
     last = _last_payload(scene, stream)
-    while now() - last < QUIET_S and now() - saved < 3:
+    while now() - last < QUIET_S and now() - saved < PATIENCE_S:
         threading.Event().wait(0.05)
         last = _last_payload(scene, stream)
     ms = (last - saved) * 1000
@@ -165,9 +166,11 @@ def _cut(scene: Scene, opened: tuple[Pod, str, OpenedStream], saved: float) -> S
 
 def _uncut(scene: Scene, opened: tuple[Pod, str, OpenedStream]) -> Step:
     pod, address, stream = opened
-    silence = now() - _last_payload(scene, stream)
-    is_so = stream.outcome.is_connected and silence < QUIET_S / 2 and not stream.close().ended
-    happened = "payloads pass" if is_so else f"silent for {silence * 1000:.0f} ms"
+    asked = now()
+    while (last := _last_payload(scene, stream)) < asked and now() - asked < PATIENCE_S:
+        threading.Event().wait(0.01)
+    is_so = stream.outcome.is_connected and last >= asked and not stream.close().ended
+    happened = "payloads pass" if is_so else f"silent for {(now() - last) * 1000:.0f} ms"
     return holds(f"{pod.identity.name}'s open stream to {address}", "not cut", happened, is_so=is_so)
 
 
@@ -177,7 +180,7 @@ def _last_payload(scene: Scene, stream: OpenedStream) -> float:
 
 def _back(scene: Scene) -> Step:
     saved = now()
-    while not (answer := scene.app1.resolve("www.github.com")).addresses and now() - saved < 3:
+    while not (answer := scene.app1.resolve("www.github.com")).addresses and now() - saved < PATIENCE_S:
         threading.Event().wait(0.01)
     ms = (now() - saved) * 1000
     return holds(
