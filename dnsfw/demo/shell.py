@@ -28,7 +28,7 @@ _HINTS = """You are in the pod [bold]shop/app1-a[/]. Things to try:
 _RC = """
 PS1='\\[\\e[36m\\]shop/app1-a\\[\\e[0m\\] \\$ '
 connect() {{
-  if timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$1" "$2" 2>/dev/null; then echo "connected to $1 port $2"; else echo "no way to $1 port $2"; fi
+  timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$1" "$2" 2>/dev/null && echo "connected to $1 port $2" || echo "no way to $1 port $2"
 }}
 export -f connect
 node() {{ nsenter --net=/proc/self/fd/{node} "$@"; }}
