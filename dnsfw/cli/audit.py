@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from dnsfw.audit.filters import AuditFilter, parse_decision, parse_moment, parse_name_filter
 from dnsfw.audit.query import Entry, follow, read_records
 from dnsfw.audit.record import DECISIONS
 from dnsfw.audit.shown import shown
 from dnsfw.cli.audit_lines import AuditLines
-from dnsfw.cli.ending import quiet_end
+from dnsfw.cli.ending import Listing, quiet_end
 from dnsfw.cli.output import Format, FormatOption
 from dnsfw.clock import SystemClock
 from dnsfw.errors import DnsfwError
@@ -92,10 +91,10 @@ def _print(path: Path, wanted: AuditFilter, form: Format, *, is_following: bool)
 
 
 def _print_lines(entries: Iterable[Entry], page: Sequence[Entry]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Listing()
     lines = AuditLines(console.width if sys.stdout.isatty() else None)
     for line in chain(lines.fit(page), lines.lines(entries)):
-        console.print(line)
+        console.print(line, soft_wrap=True)
 
 
 def _print_array(entries: Iterable[Entry]) -> None:

@@ -5,19 +5,17 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from dnsfw.api.parameters import MOST_GRANTS
 from dnsfw.api.views import GrantView, from_json
 from dnsfw.cli.asking import ApiOption, TokenOption, ask
-from dnsfw.cli.ending import quiet_end
+from dnsfw.cli.ending import Listing, quiet_end
 from dnsfw.cli.output import Format, FormatOption, print_value
 from dnsfw.cli.spans import span
 from dnsfw.names import printable
 
-_PIPE_WIDTH = 10_000  # nothing is folded where there is no terminal
 _NARROW = 120  # below, each grant takes two lines
 
 
@@ -45,7 +43,7 @@ def _print_table(views: Sequence[GrantView], total: int) -> None:
     if not views:
         sys.stderr.write("no grants\n")
         return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console = Listing()
     console.print(_table(views, is_narrow=console.width < _NARROW))
     if len(views) < total:
         sys.stderr.write(f"{len(views):,} of {total:,} grants; --limit 0 shows all\n")

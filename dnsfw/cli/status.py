@@ -1,16 +1,10 @@
 """`dnsfw status`: how the running process is, on one page."""
 
-import sys
-
-from rich.console import Console
-
 from dnsfw.api.views import StatusView, from_json
 from dnsfw.cli.asking import ApiOption, TokenOption, ask
-from dnsfw.cli.ending import quiet_end
+from dnsfw.cli.ending import Listing, quiet_end
 from dnsfw.cli.output import Format, FormatOption, print_value
 from dnsfw.cli.status_page import page
-
-_PIPE_WIDTH = 10_000  # nothing is folded where there is no terminal
 
 
 def status(*, output: FormatOption = Format.TABLE, api: ApiOption = None, api_token_file: TokenOption = None) -> None:
@@ -21,6 +15,6 @@ def status(*, output: FormatOption = Format.TABLE, api: ApiOption = None, api_to
     document = ask(api, api_token_file, "/v1/status")
     with quiet_end():
         if output is Format.TABLE:
-            Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(page(from_json(StatusView, document)))
+            Listing().print(page(from_json(StatusView, document)))
         else:
             print_value(document, output)
