@@ -87,6 +87,7 @@ class Enforcer:
         self._alarm = asyncio.Event()
         self._target: Snapshot | None = None
         self._mended = 0
+        self._waited: frozenset[int] = frozenset()
         self._compared_at: Instant | None = None
         self.in_force_since: Instant = 0.0
 
@@ -157,11 +158,10 @@ class Enforcer:
         await self.compare_now()
 
     async def _sweep(self) -> None:
-        waited: frozenset[int] = frozenset()
         while True:
             await asyncio.sleep(SWEEP_S)
             try:
-                waited = await sweep(self.state, waited)
+                await self.sweep_now()
             except NftError as error:
                 log.warning("ended grants could not be swept", reason=str(error))
 
@@ -173,6 +173,10 @@ class Enforcer:
             except NftError as error:
                 log.warning("the kernel could not be compared", reason=str(error))
                 self._alarm.set()
+
+    async def sweep_now(self) -> None:
+        """Forget what has ended, and free the numbers that had left before the last sweep."""
+        self._waited = await sweep(self.state, self._waited)
 
     async def compare_now(self) -> int:
         """Compare every element with the ledger and mend; returns how many were wrong."""
@@ -192,6 +196,10 @@ class Enforcer:
                 for claim in row:
                     if claim.until > now:
                         yield GrantRow(subject, address, claim, self.state.numbers.of(Holder(uid, claim.permit.rule)))
+
+    def standing_sets(self) -> frozenset[Set]:
+        """The sets and maps of the table."""
+        return frozenset(self._structure.standing.sets)
 
     def since_compared(self) -> float | None:
         """Seconds since every element was last held against the ledger."""

@@ -6,8 +6,9 @@ The commit itself is synchronous: it takes 2-9 µs, and a thread would cost more
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dnsfw.clock import Instant
@@ -49,16 +50,13 @@ class Wanted(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction will hold, and the rows it leads to."""
+    """What one transaction will hold, and the rows it leads to (fresh: how many of a pod's are new)."""
 
-    rows: dict[RowKey, Row]
-    changes: list[Change]
-    taken: list[int]
-    uncut: list[tuple[bytes, bytes]]
-
-    @staticmethod
-    def empty() -> "Batch":
-        return Batch({}, [], [], [])
+    rows: dict[RowKey, Row] = field(default_factory=dict)
+    fresh: Counter[PodUid] = field(default_factory=Counter)
+    changes: list[Change] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)
+    uncut: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 class Installer:
@@ -114,7 +112,7 @@ class Installer:
             future.set_result(NotGranted(Reason.KERNEL_TIMEOUT, "the kernel took longer than the bound") if is_late else outcome)
 
     def _install(self, asks: list[Ask]) -> list[GrantOutcome]:
-        batch = Batch.empty()
+        batch = Batch()
         outcomes = [self._plan(ask, batch) for ask in asks]
         try:
             self._carry_out(batch)
@@ -128,7 +126,7 @@ class Installer:
 
     def _again(self, ask: Ask, first: NftError) -> GrantOutcome:
         """Once more, whatever stands in the kernel; then it is the kernel's last word."""
-        batch = Batch.empty()
+        batch = Batch()
         outcome = self._plan(ask, batch)
         batch.changes = [Put(*change) if isinstance(change, Add) else change for change in batch.changes]
         try:
@@ -157,12 +155,11 @@ class Installer:
         refusal = self._refusal(ask)
         if refusal is not None:
             return refusal
-        state, uid, now = self._state, ask.subject.pod.uid, self._state.clock.now()
+        uid, now = ask.subject.pod.uid, self._state.clock.now()
         wanted = list(wanted_of(ask, now))
-        if self._is_over_quota(uid, {one.address for one in wanted}, batch):
-            return NotGranted(Reason.POD_QUOTA, f"{state.settings.grants_per_pod} addresses")
-        if len(state.ledger) + len(batch.rows) > state.settings.grants_per_node:
-            return NotGranted(Reason.NODE_QUOTA, f"{state.settings.grants_per_node} addresses")
+        over = self._over_quota(uid, {one.address for one in wanted}, batch)
+        if over is not None:
+            return over
         if not all(self._has_number(ask.subject, one.permit, batch) for one in wanted):
             return NotGranted(Reason.NO_NUMBER, "every decision number is in use")
         for address in dict.fromkeys(one.address for one in wanted):
@@ -174,6 +171,7 @@ class Installer:
     def _write(self, subject: Subject, address: bytes, claims: list[Claim], batch: Batch, now: Instant) -> None:
         state, uid, key = self._state, subject.pod.uid, RowKey(subject.pod.uid, address)
         before = batch.rows.get(key) or state.ledger.row(uid, address)
+        batch.fresh[uid] += not before
         after = with_claims(before, claims)
         batch.changes += row_changes(state.layout, subject.pod.addresses, address, before, after, state.numbers_of(uid), now)
         batch.rows[key] = after
@@ -193,11 +191,17 @@ class Installer:
         batch.changes.append(Put(state.layout.live, mark_key(state.layout, number)))
         return True
 
-    def _is_over_quota(self, uid: PodUid, addresses: set[bytes], batch: Batch) -> bool:
-        rows = self._state.ledger.rows_of(uid)
-        new = sum(address not in rows for address in addresses)
-        waiting = sum(key.pod == uid and key.address not in rows for key in batch.rows) if new else 0
-        return len(rows) + waiting + new > self._state.settings.grants_per_pod if new else False
+    def _over_quota(self, uid: PodUid, addresses: set[bytes], batch: Batch) -> NotGranted | None:
+        """Whether these addresses would be too many; those that the pod has already cost nothing."""
+        settings, rows = self._state.settings, self._state.ledger.rows_of(uid)
+        new = sum(address not in rows and RowKey(uid, address) not in batch.rows for address in addresses)
+        if not new:
+            return None
+        if len(rows) + batch.fresh[uid] + new > settings.grants_per_pod:
+            return NotGranted(Reason.POD_QUOTA, f"{settings.grants_per_pod} addresses")
+        if len(self._state.ledger) + batch.fresh.total() + new > settings.grants_per_node:
+            return NotGranted(Reason.NODE_QUOTA, f"{settings.grants_per_node} addresses")
+        return None
 
 
 def wanted_of(ask: Ask, now: Instant) -> Iterator[Wanted]:

@@ -8,6 +8,7 @@ else.
 import asyncio
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 import structlog
 
@@ -16,8 +17,9 @@ from dnsfw.enforce.numbers import OPEN_RULE, Holder, Numbers
 from dnsfw.enforce.state import State
 from dnsfw.enforce.targets import mark_of
 from dnsfw.policy.ledger import Ledger
+from dnsfw.policy.model import Action, RuleRef
 from dnsfw.policy.ports import SCTP, TCP, UDP
-from dnsfw.policy.snapshot import Stance, Subject
+from dnsfw.policy.snapshot import Policy, Stance, Subject, is_protected
 from nft.conntrack import ConntrackError, Flow
 
 log = structlog.get_logger(__name__)
@@ -35,15 +37,33 @@ class Fate:
 
 
 def number_for(flow: Flow, subject: Subject, ledger: Ledger, numbers: Numbers) -> int | None:
-    """The number that allows this connection now: by what DNS has told, then by the rules' CIDRs, then by what is open."""
+    """The number that allows this connection now: by what DNS has told, else by the rules' CIDRs or what is open."""
     uid, port = subject.pod.uid, flow.remote_port if flow.protocol in WITH_PORTS else None
-    permits = [claim.permit for claim in ledger.row(uid, flow.remote)]
-    permits += subject.policy.judge_address(flow.remote)
-    rules = [permit.rule for permit in permits if permit.ports.contains(flow.protocol, port)]
-    if subject.policy.stance in {Stance.OPEN, Stance.AUDIT}:
-        rules.append(OPEN_RULE)
+    told = (claim.permit for claim in ledger.row(uid, flow.remote))
+    rules = [permit.rule for permit in told if permit.ports.contains(flow.protocol, port)]
+    rules += filter(None, [judged_by_steps(subject.policy, flow.remote, flow.protocol, port)])
     found = (numbers.of(Holder(uid, rule)) for rule in rules)
     return next((number for number in found if number is not None), None)
+
+
+def judged_by_steps(policy: Policy, remote: bytes, protocol: int, port: int | None) -> RuleRef | None:
+    """What the policy's chain says behind the grants, step by step: whose number a new connection would get, None if it is refused."""
+    address, is_own_only = ip_address(remote), False
+    for step in policy.steps:
+        if is_own_only and not step.rule.namespace:
+            continue
+        if not step.ports.contains(protocol, port) or not any(address in network for network in step.networks):
+            continue
+        if policy.stance is Stance.ENFORCE and step.is_inside_protected is not is_protected(policy.settings, remote):
+            continue
+        match step.action:
+            case Action.ALLOW:
+                return step.rule
+            case Action.DENY:
+                return None
+            case Action.PASS:
+                is_own_only = True
+    return None if policy.stance is Stance.ENFORCE else OPEN_RULE
 
 
 def fate_of(flows: Iterable[Flow], state: State, subjects: dict[bytes, Subject], leaving: Collection[int]) -> Fate:

@@ -1,0 +1,218 @@
+"""A new snapshot in force: what it takes back is gone at once, what it leaves is not touched, and nothing is inherited."""
+
+import pytest
+from enforce_kit import Node, packed
+from worlds import deny, peer, pod, rule, where
+
+from dnsfw.policy.grants import Granted
+from dnsfw.policy.model import Mode
+
+WEB = rule("web", peer("*.example.net", on=["tcp/443"]))
+POD = pod("a", "10.0.0.1", uid="a")
+OTHER = pod("b", "10.0.0.2", uid="b")
+WWW, API = "192.0.2.1", "192.0.2.2"
+
+
+@pytest.fixture
+async def node() -> Node:
+    node = Node()
+    await node.start([WEB], [POD, OTHER])
+    await node.told("a", "www.example.net", WWW)
+    await node.told("a", "api.example.net", API)
+    await node.told("b", "www.example.net", WWW)
+    return node
+
+
+async def test_a19_rule_removed_cuts_its_connections(node: Node) -> None:
+    """Elements and number leave together: nothing new, and no packet of what lives."""
+    flow = node.opens("10.0.0.1", WWW)
+    await node.change([], [POD, OTHER])
+
+    assert not node.lets("10.0.0.1", WWW)
+    assert not node.lives(flow)
+
+
+async def test_deny_of_one_name_below_a_wildcard_leaves_the_others(node: Node) -> None:
+    """A part is taken back: that part is cut, survivors get another number and live on."""
+    cut, survivor, neighbour = node.opens("10.0.0.1", WWW), node.opens("10.0.0.1", API), node.opens("10.0.0.2", WWW)
+    assert cut.mark == survivor.mark
+    await node.change([WEB, deny("no-www", peer("www.example.net"), selector=where())], [POD, OTHER])
+
+    assert not node.lets("10.0.0.1", WWW)
+    assert node.lets("10.0.0.1", API)
+    assert (node.lives(cut), node.lives(survivor), node.lives(neighbour)) == (False, True, False)
+    assert not node.is_live(cut.mark)
+
+
+async def test_connection_outlives_its_lease_through_a_partial_revocation(node: Node) -> None:
+    """The claim is remembered after its end: it tells that the connection may stay."""
+    survivor = node.opens("10.0.0.1", API)
+    node.clock.advance(4000)
+    await node.enforcer.sweep_now()
+    assert not node.lets("10.0.0.1", API)
+    await node.change([WEB, deny("no-www", peer("www.example.net"))], [POD, OTHER])
+
+    assert node.lives(survivor)
+
+
+async def test_ended_claims_without_connections_are_forgotten(node: Node) -> None:
+    """What has ended and carries no connection costs no memory."""
+    node.clock.advance(4000)
+    await node.enforcer.sweep_now()
+
+    assert len(node.enforcer.state.ledger) == 0
+
+
+async def test_wider_rule_touches_nothing(node: Node) -> None:
+    """A pattern more: the number stays, and so does every connection, without a look at conntrack."""
+    flow = node.opens("10.0.0.1", WWW)
+    await node.change([rule("web", peer("*.example.net", "*.example.org", on=["tcp/443"]))], [POD, OTHER])
+
+    assert node.lives(flow)
+    assert flow.mark == node.number("10.0.0.1", WWW)
+
+
+async def test_port_taken_back(node: Node) -> None:
+    """One port of a rule goes: its elements and connections go, the other port's stay."""
+    both = rule("web", peer("*.example.net", on=["tcp/443", "tcp/22"]))
+    await node.change([both], [POD, OTHER])
+    await node.told("a", "www.example.net", WWW)
+    web, ssh = node.opens("10.0.0.1", WWW, 443), node.opens("10.0.0.1", WWW, 22)
+    await node.change([WEB], [POD, OTHER])
+
+    assert (node.lets("10.0.0.1", WWW, 443), node.lets("10.0.0.1", WWW, 22)) == (True, False)
+    assert (node.lives(web), node.lives(ssh)) == (True, False)
+
+
+async def test_two_rules_on_one_address(node: Node) -> None:
+    """The rule whose number the element bears goes; the other still allows it, so connections live on under its number."""
+    second = rule("second", peer("www.example.net", on=["tcp/443"]))
+    await node.change([WEB, second], [POD, OTHER])
+    await node.told("a", "www.example.net", WWW)
+    flow = node.opens("10.0.0.1", WWW)
+    await node.change([second], [POD, OTHER])
+
+    assert node.lets("10.0.0.1", WWW)
+    assert node.lives(flow)
+    assert not node.lets("10.0.0.1", API)
+
+
+async def test_renamed_rule_keeps_connections(node: Node) -> None:
+    """The same content under another name is another rule; what it allows lives on under its number."""
+    flow = node.opens("10.0.0.1", WWW)
+    await node.change([rule("renamed", peer("*.example.net", on=["tcp/443"]))], [POD, OTHER])
+
+    assert node.lives(flow)
+    assert node.lets("10.0.0.1", WWW)
+
+
+async def test_a6_address_given_to_another_pod_inherits_nothing(node: Node) -> None:
+    """Removed and re-used in one save: no element, no connection, a new number."""
+    flow = node.opens("10.0.0.1", WWW)
+    await node.change([WEB], [pod("c", "10.0.0.1", uid="c"), OTHER])
+
+    assert not node.lets("10.0.0.1", WWW)
+    assert not node.lives(flow)
+    assert isinstance(await node.told("c", "www.example.net", WWW), Granted)
+    assert node.lets("10.0.0.1", WWW)
+    assert not node.lives(flow)
+
+
+async def test_a6_removed_address_stays_closed(node: Node) -> None:
+    """Until another pod has it, it is judged, and reaches nothing."""
+    await node.change([WEB], [OTHER])
+    key = packed("10.0.0.1")[0]
+
+    assert key in node.elements("selected4")
+    assert str(node.elements("pods4")[key].data) == "goto refuse"
+    assert key not in node.elements("known4")
+
+    await node.change([WEB], [OTHER, pod("c", "10.0.0.1", uid="c", labels={"free": "yes"}, namespace="elsewhere")])
+    assert key not in node.elements("selected4")
+
+
+async def test_two_live_pods_with_one_address_are_both_closed(node: Node) -> None:
+    """Nobody can say whose packets these are."""
+    await node.change([WEB], [POD, pod("c", "10.0.0.1", uid="c"), OTHER])
+
+    assert str(node.elements("pods4")[packed("10.0.0.1")[0]].data) == "goto refuse"
+
+
+async def test_pod_that_leaves_the_selection_is_untouched(node: Node) -> None:
+    """No rule selects it any more: it is in none of the sets that judge."""
+    chosen = rule("web", peer("*.example.net", on=["tcp/443"]), selector=where(app="chosen"))
+    await node.change([chosen], [POD, OTHER])
+
+    assert not node.elements("selected4")
+    assert not node.elements("port4")
+    assert packed("10.0.0.1")[0] in node.elements("known4")
+
+
+async def test_revoked_peer_does_not_come_back_as_ingress(node: Node) -> None:
+    """Inbound from the revoked peer is cut until it is granted again."""
+    pair = b"".join(packed("10.0.0.1", WWW))
+    await node.change([WEB, deny("no-www", peer("www.example.net"))], [POD, OTHER])
+    assert pair in node.elements("cut4")
+
+    await node.change([WEB], [POD, OTHER])
+    await node.told("a", "www.example.net", WWW)
+    assert pair not in node.elements("cut4")
+
+
+async def test_static_networks_have_numbers_without_any_answer(node: Node) -> None:
+    """toCIDRs: the chain gives the pod's number for the rule, and a network taken back cuts what it carried."""
+    wide = rule("net", peer("203.0.113.0/24", on=["tcp/22"]))
+    narrow = rule("net", peer("203.0.113.0/25", on=["tcp/22"]))
+    await node.change([WEB, wide], [POD, OTHER])
+    (held,) = {of for of in node.enforcer.standing_sets() if of.name.startswith("rule_") and of.name.endswith("_4")}
+    mark = node.elements(held.name)[packed("10.0.0.1")[0]].data
+    assert isinstance(mark, int)
+    inside, outside = node.connects("10.0.0.1", "203.0.113.5", 22, mark), node.connects("10.0.0.1", "203.0.113.200", 22, mark)
+    await node.change([WEB, narrow], [POD, OTHER])
+
+    assert (node.lives(inside), node.lives(outside)) == (True, False)
+    assert b"".join(packed("10.0.0.1", "203.0.113.200")) in node.elements("cut4")
+
+
+async def test_deny_only_closes_what_it_names_and_cuts_it(node: Node) -> None:
+    """A cluster Deny alone: everything else is open, and connections to the rest live on."""
+    await node.change([deny("first", peer("198.18.0.0/15"))], [POD, OTHER])
+    mark = node.elements("open4")[packed("10.0.0.1")[0]].data
+    assert isinstance(mark, int)
+    kept, cut = node.connects("10.0.0.1", "192.0.2.77", 80, mark), node.connects("10.0.0.1", "203.0.113.9", 80, mark)
+    await node.change([deny("first", peer("198.18.0.0/15", "203.0.113.0/24"))], [POD, OTHER])
+
+    assert (node.lives(kept), node.lives(cut)) == (True, False)
+
+
+async def test_audit_mode_that_turns_into_enforce(node: Node) -> None:
+    """What was open by Audit is judged; connections that the rule allows live on."""
+    await node.change([rule("web", peer("*.example.net", on=["tcp/443"]), mode=Mode.AUDIT)], [POD, OTHER])
+    await node.told("a", "www.example.net", WWW)
+    allowed = node.opens("10.0.0.1", WWW)
+    mark = node.elements("open4")[packed("10.0.0.1")[0]].data
+    assert isinstance(mark, int)
+    stray = node.connects("10.0.0.1", "203.0.113.9", 80, mark)
+    assert node.lives(stray)
+    await node.change([WEB], [POD, OTHER])
+
+    assert (node.lives(allowed), node.lives(stray)) == (True, False)
+
+
+async def test_numbers_are_not_used_again_while_connections_bear_them() -> None:
+    """A number comes back only after a dump that no connection shows it in."""
+    node = Node(ct_mask=0x00030000)
+    await node.start([WEB], [POD])
+    await node.told("a", "www.example.net", WWW)
+    flow = node.opens("10.0.0.1", WWW)
+    for turn in range(2):
+        await node.change([], [POD])
+        await node.change([WEB], [POD])
+        await node.told("a", "www.example.net", WWW)
+        assert node.number("10.0.0.1", WWW) != flow.mark, turn
+    await node.change([], [POD])
+    await node.change([WEB], [POD])
+    await node.enforcer.sweep_now()
+    await node.enforcer.sweep_now()
+    assert (await node.told("a", "www.example.net", WWW)).__class__ is Granted
+    assert node.number("10.0.0.1", WWW) != flow.mark
