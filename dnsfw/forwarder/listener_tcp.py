@@ -82,7 +82,7 @@ class TcpClient(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._unread_since = None
-        self._read_or_not()
+        self._resume()
 
     def send(self, data: bytes, _address: object) -> None:
         self._pending -= 1
@@ -97,8 +97,11 @@ class TcpClient(asyncio.Protocol):
         self._resume()
 
     def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        """At once: what is still in the buffer is not looked at, and no answer is written any more."""
+        transport, self._transport = self._transport, None
+        self._buffer.clear()
+        if transport is not None:
+            transport.abort()
 
     def is_overdue(self, now: Instant, settings: ForwarderSettings) -> bool:
         if self._unread_since is not None and now - self._unread_since > settings.tcp_write_seconds:
@@ -113,17 +116,23 @@ class TcpClient(asyncio.Protocol):
 
     def _drain(self) -> None:
         """A turn's worth of whole messages; what is left comes behind what else waits in the loop."""
-        self._is_draining = False
+        self._is_draining = True
+        if self._handle_turn():
+            self._listener.loop.call_soon(self._drain)
+        else:
+            self._is_draining = False
+        self._read_or_not()
+        self._close_if_over()
+
+    def _handle_turn(self) -> bool:
+        """True if there may be more."""
         for _ in range(TURN_MESSAGES):
             if not self._can_take_more or (message := self._take()) is None:
-                break
+                return False
             self._pending += 1
             if not self._listener.handle(message, self.source, TCP, self, None):
                 self._pending -= 1
-        else:
-            self._drain_later()
-        self._read_or_not()
-        self._close_if_over()
+        return True
 
     def _take(self) -> bytes | None:
         buffer = self._buffer
@@ -142,15 +151,13 @@ class TcpClient(asyncio.Protocol):
         self._active_at = self._message_since = self._listener.clock.now()
         return message
 
-    def _drain_later(self) -> None:
-        if not self._is_draining:
-            self._is_draining = True
-            self._listener.loop.call_soon(self._drain)
-
     def _resume(self) -> None:
         """After an answer: there is room for what had to wait."""
+        if self._is_draining:
+            return
         if self._buffer and self._can_take_more:
-            self._drain_later()
+            self._is_draining = True
+            self._listener.loop.call_soon(self._drain)
         else:
             self._read_or_not()
             self._close_if_over()
