@@ -108,6 +108,11 @@ def test_stance(rules: tuple[Rule, ...], stance: Stance) -> None:
             {"shop/a": "tcp/1-4"},
             id="audit-stance-an-enforced-deny-denies-behind-an-audit-pass",
         ),
+        pytest.param(
+            (leave("p", peer("*"), mode=AUDIT, priority=1), deny("d", peer("*"), priority=2), rule("a", peer("*"), mode=AUDIT)),
+            {},
+            id="audit-stance-denied-altogether-behind-an-audit-pass",
+        ),
         pytest.param((deny("d", peer("b.example.net")),), {}, id="open-grants-nothing"),
     ],
 )
@@ -178,6 +183,7 @@ def test_judge_name(rules: tuple[Rule, ...], expected: tuple[bool, bool, Reason,
         pytest.param(
             (leave("p", peer("*"), mode=AUDIT, priority=1), deny("d", peer("*")), ALLOW_A), (False, "p"), id="audit-pass-would-allow"
         ),
+        pytest.param((deny("d", peer("*"), mode=AUDIT), rule("none")), (False, ""), id="audit-deny-of-what-is-refused-anyway"),
         pytest.param((rule("b", peer("b.net"), mode=AUDIT),), (True, ""), id="audit-stance-no-rule"),
         pytest.param((deny("d", peer("*"), mode=AUDIT), rule("a", peer("*"), mode=AUDIT)), (True, "d"), id="audit-stance-audit-deny"),
         pytest.param((deny("d", peer("*")), rule("a", peer("*"), mode=AUDIT)), (False, ""), id="audit-stance-enforced-deny"),
@@ -213,6 +219,11 @@ UNFILTERED = PolicySettings(cluster_domain=parse_name("cluster.example"), is_dns
             (deny("d", peer("*"), mode=AUDIT), ALLOW_A),
             NameVerdict(is_resolved=True, is_granting=True, reason=Reason.FILTER_OFF, audited=deny("d").ref),
             id="audit-deny",
+        ),
+        pytest.param(
+            (rule("a", peer("*"), mode=AUDIT), rule("none")),
+            NameVerdict(is_resolved=True, is_granting=False, reason=Reason.FILTER_OFF, audited=rule("a").ref),
+            id="audit-would-allow",
         ),
         pytest.param((), NameVerdict(is_resolved=True, is_granting=False, reason=Reason.NOT_SELECTED), id="untouched"),
     ],
