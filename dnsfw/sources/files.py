@@ -69,9 +69,9 @@ class FileSource:
     def _first_rounds(self) -> None:
         for _ in range(SETTLE_ROUNDS):
             self._round(_no_rest)
-            if self._problems or not self._is_news(listing := list_files(self._roots)):
+            if self._problems or not self._is_news(list_files(self._roots)):
                 return
-        moving = [path for path in listing.files if path not in self._states]
+        moving = self._changed(list_files(self._roots))
         raise DocumentsError(tuple(Problem(file=str(path), line=None, path="", what="does not stop changing") for path in moving))
 
     def _round(self, rest: Callable[[], None]) -> None:
@@ -80,7 +80,7 @@ class FileSource:
         if not self._is_news(listing):
             return
         listing, moving = self._standing_still(listing)
-        changed = [path for path, signature in listing.files.items() if path not in moving and self._signatures.get(path) != signature]
+        changed = [path for path in self._changed(listing) if path not in moving]
         read = {path: parsed for path in changed if (parsed := self._read(path, listing.files[path], rest)) is not None}
         self._states = adopt(self._states, read, self._vanished(listing) - moving)
         self._root_problems = tuple(listing.problems.values())
@@ -88,8 +88,10 @@ class FileSource:
         self._publish()
 
     def _is_news(self, listing: Listing) -> bool:
-        is_changed = any(self._signatures.get(path) != signature for path, signature in listing.files.items())
-        return is_changed or bool(self._vanished(listing)) or self._root_problems != tuple(listing.problems.values())
+        return bool(self._changed(listing) or self._vanished(listing)) or self._root_problems != tuple(listing.problems.values())
+
+    def _changed(self, listing: Listing) -> list[Path]:
+        return [path for path, signature in listing.files.items() if self._signatures.get(path) != signature]
 
     def _vanished(self, listing: Listing) -> frozenset[Path]:
         """Files that are gone from a folder that can be looked at; a root that is gone itself says nothing about its files."""

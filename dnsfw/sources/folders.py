@@ -53,7 +53,14 @@ def _files_of(root: Path) -> list[Path]:
 
 
 def _is_ours(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.name.endswith(SUFFIXES) and not entry.is_dir()
+    return not entry.name.startswith(".") and entry.name.endswith(SUFFIXES) and not _is_folder(entry)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: reading it will say so, with its name
+        return False
 
 
 def signature_of(path: Path) -> Signature:
