@@ -97,7 +97,7 @@ def _misfits(values: Values) -> Iterator[str]:
         if endpoint in listen:
             yield f"--upstream: {endpoint} is our own --listen; every query would come back"
     enforce = EnforceSettings(**values[Owner.ENFORCE])
-    if enforce.grants_per_pod > enforce.grants_per_node:
+    if "grants_per_pod" in values[Owner.ENFORCE] and enforce.grants_per_pod > enforce.grants_per_node:
         yield f"--max-grants-per-pod: {enforce.grants_per_pod} is above --max-grants {enforce.grants_per_node}"
 
 

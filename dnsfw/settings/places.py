@@ -14,6 +14,7 @@ from dnsfw.settings.values import api_address
 
 _SYSTEM_STATE = Path("/var/lib/dnsfw")
 _SYSTEM_RUNTIME = Path("/run/dnsfw")
+_UID_MAP = Path("/proc/self/uid_map")
 _WHOLE_ID_RANGE = ["0", "0", "4294967295"]  # user_namespaces(7): what uid_map says in the initial user namespace
 
 
@@ -45,6 +46,6 @@ def _is_system(folder: Path) -> bool:
 
 def _is_initial_user_namespace() -> bool:
     try:
-        return Path("/proc/self/uid_map").read_text(encoding="ascii").split() == _WHOLE_ID_RANGE
+        return _UID_MAP.read_text(encoding="ascii").split() == _WHOLE_ID_RANGE
     except OSError:  # a kernel without user namespaces
         return True
