@@ -39,6 +39,7 @@ class SetCoder:
 
     __slots__ = (
         "_family",
+        "_forms",
         "_head",
         "_is_plain",
         "_key_length",
@@ -58,6 +59,7 @@ class SetCoder:
         self._is_plain = not of.is_interval and of.data != "verdict"
         self._timed, self._untimed = _template(of, is_timed=True), _template(of, is_timed=False)
         self._named = _template_of_key(of)
+        self._forms = (_form(of, is_timed=True), _form(of, is_timed=False))
         self._family = codec.FAMILIES[of.table.family]
         self._head = struct.Struct(f"=IHHIIBBBB{len(self.address)}sHH")
         self.first_element = self._head.size
@@ -101,12 +103,22 @@ class SetCoder:
 
     def read(self, found: Iterable[Message]) -> list[Element]:
         """The elements in the messages of a dump; expired ones left out."""
+        if self._is_plain:
+            return [element for message in found for element in self._read_plain(message)]
         rows = [row for message in found for row in _rows(self.of, message)]
         if not self.of.is_interval:
             return [row.element for row in rows]
         if len(self.of.key) > 1:
             return [_with_end(row.element, row.element.key_end or row.element.key) for row in rows]
         return _joined(rows)
+
+    def _read_plain(self, message: Message) -> Iterable[Element]:
+        """Elements that all have the usual form take 1 µs each, attribute by attribute 10."""
+        listed = codec.body(message).get(ELEMENTS, b"")
+        for form in self._forms:
+            if (elements := form(listed)) is not None:
+                return elements
+        return [row.element for row in _rows(self.of, message)]
 
     def _single(self, kind: int) -> Callable[[bytes, int], bytes]:
         """A batch with holes: two packs of 0.7 µs instead of four messages' 2.5."""
@@ -153,6 +165,35 @@ def _template(of: Set, *, is_timed: bool) -> Callable[[bytes, Data, int], bytes]
         return pack(head, key, mark, value)
 
     return marked if is_mark else bare
+
+
+def _form(of: Set, *, is_timed: bool) -> Callable[[bytes], list[Element] | None]:
+    """Reads a list of elements of one form; None if any of them has another (the kernel leaves out the mark of nesting)."""
+    size = of.key_length
+    gap = -size % 4
+    is_mark = of.data == "mark"
+    whole = 12 + size + gap + (12 if is_mark else 0) + (24 if is_timed else 0)
+    heads = [_HEAD.pack(whole, 1) + _HEAD.pack(8 + size + gap, _KEY) + _HEAD.pack(4 + size, _VALUE)]
+    heads += [_HEAD.pack(12, _DATA) + _HEAD.pack(8, _VALUE)] if is_mark else []
+    heads += [_HEAD.pack(12, _TIMEOUT), _HEAD.pack(12, _EXPIRATION)] if is_timed else []
+    form = struct.Struct(f">12s{size}s{gap}x" + ("8s4s" if is_mark else "") + ("4sQ4sQ" if is_timed else ""))
+    order = sys.byteorder
+
+    def read(listed: bytes) -> list[Element] | None:
+        if len(listed) % whole:
+            return None
+        found: list[Element] = []
+        for row in form.iter_unpack(listed):
+            if [*row[::2]] != heads:
+                return None
+            data = int.from_bytes(row[3], order) if is_mark else None
+            if not is_timed:
+                found.append(Element(of, row[1], data))
+            elif row[-1]:  # else it is over, though not yet collected
+                found.append(Element(of, row[1], data, row[-3] or None, row[-1]))
+        return found
+
+    return read
 
 
 def _template_of_key(of: Set) -> Callable[[bytes], bytes]:

@@ -101,6 +101,9 @@ class FakeKernel:
             made.add(of)
         self._perform(made)
 
+    async def fetch_elements(self, of: Set) -> list[Element]:
+        return self.read_elements(of)
+
     def on_foreign_change(self, call: Callable[[], None]) -> None:
         self._listeners.append(call)
 

@@ -1,4 +1,4 @@
-"""What `nft list table` prints, to a Structure.
+"""What `nft list ruleset` prints of one table, to a Structure.
 
 Pure. Never fails on what it does not know: a set of an unknown form is left out, an unknown line of a chain counts as a rule, so
 that whoever compares two readings notices either.
@@ -16,11 +16,15 @@ _DURATION = re.compile(r"(\d+)(ms|d|h|m|s)")
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
-def parse_table(table: Table, text: str) -> Structure:
+def parse_table(table: Table, text: str) -> Structure | None:
+    """None if the table is not among those listed."""
+    _, head, rest = f"\n{text}".partition(f"\ntable {table} {{\n")
+    if not head:
+        return None
     sets: dict[str, Set] = {}
     chains: dict[str, Chain] = {}
     rules: dict[str, tuple[str, ...]] = {}
-    for kind, name, lines in _blocks(text):
+    for kind, name, lines in _blocks(rest.partition("\n}\n")[0]):
         if kind == "chain":
             chains[name], rules[name] = _chain(table, name, lines)
         elif (found := _set(table, name, lines)) is not None:

@@ -4,6 +4,7 @@ Touches nftables of the network namespace it was opened in, and belongs to the l
 that the kernel takes, or as long as a foreign commit holds the kernel's lock (no deadline reaches in there).
 """
 
+import asyncio
 import errno
 from collections.abc import Callable, Sequence
 
@@ -12,7 +13,7 @@ from nft.batch import Planner
 from nft.changes import Add, Change, Discard
 from nft.codec import Refusal
 from nft.elements import DESTROY, GET, NEW, SetCoder
-from nft.errors import NftError, NotFoundError, from_errno
+from nft.errors import NftError, from_errno
 from nft.events import Watch
 from nft.fingerprint import fingerprint
 from nft.listing import parse_table
@@ -33,6 +34,7 @@ class RealKernel:
 
     def __init__(self, features: Features, deadline_s: float = 10.0) -> None:
         self.features = features
+        self._deadline_s = deadline_s
         self._socket = NetlinkSocket(deadline_s)
         self._structure = Libnftables(deadline_s)
         self._coders: dict[Set, SetCoder] = {}
@@ -67,10 +69,8 @@ class RealKernel:
                 self._tell_ports()
 
     async def read_structure(self, table: Table) -> Structure | None:
-        try:
-            return parse_table(table, await self._structure.run(f"list table {table}\n"))
-        except NotFoundError:
-            return None
+        # `list table` fetches all elements before it leaves them out (1.0.6: 4 s beside 100,000), `list ruleset` does not (8 ms).
+        return parse_table(table, await self._structure.run(f"list ruleset {table.family}\n"))
 
     def fingerprint(self, table: Table) -> int | None:
         return fingerprint(self._socket, table)
@@ -81,6 +81,9 @@ class RealKernel:
 
     def create_owned(self, owned: OwnedTable) -> None:
         owned.create(self._socket)
+
+    async def fetch_elements(self, of: Set) -> list[Element]:
+        return await asyncio.to_thread(_fetch, SetCoder(of), self._deadline_s)
 
     def on_foreign_change(self, call: Callable[[], None]) -> None:
         if self._watch is None:
@@ -181,3 +184,13 @@ class RealKernel:
     def _tell_ports(self) -> None:
         if self._watch is not None:
             self._watch.own(self._ports())
+
+
+def _fetch(coder: SetCoder, deadline_s: float) -> list[Element]:
+    """On a thread and a socket of its own; the kernel lists without the interpreter's lock."""
+    socket = NetlinkSocket(deadline_s)
+    try:
+        found = socket.dump(GET, codec.FAMILIES[coder.of.table.family], coder.address, may_be_torn=True)
+    finally:
+        socket.close()
+    return coder.read(found)

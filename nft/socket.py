@@ -90,17 +90,18 @@ class NetlinkSocket:
             return refusals
         raise KernelUnreachableError("netlink: the answer was lost" if lost else "netlink: the kernel gave no answer")
 
-    def dump(self, kind: int, family: int, attributes: bytes = b"") -> list[Message]:
-        """All objects that the kernel lists for this request, from one moment."""
+    def dump(self, kind: int, family: int, attributes: bytes = b"", *, may_be_torn: bool = False) -> list[Message]:
+        """All objects that the kernel lists for this request, from one moment unless they `may_be_torn` by commits in between."""
         deadline = time.monotonic() + self._timeout_s
         for _ in range(_ATTEMPTS):
-            if (found := self._dump_once(kind, family, attributes)) is not None:
+            found, is_torn = self._dump_once(kind, family, attributes)
+            if may_be_torn or not is_torn:
                 return found
             if time.monotonic() > deadline:
                 break
         raise InterruptedDumpError("netlink: what stands kept changing while it was read; try again")
 
-    def _dump_once(self, kind: int, family: int, attributes: bytes) -> list[Message] | None:
+    def _dump_once(self, kind: int, family: int, attributes: bytes) -> tuple[list[Message], bool]:
         seq = self.sequence(1)
         self._send(codec.message(kind, codec.REQUEST | codec.DUMP, seq, family, attributes))
         found: list[Message] = []
@@ -114,7 +115,7 @@ class NetlinkSocket:
                 raise from_errno(number, "netlink dump")
             is_torn = is_torn or number == errno.EINTR
             break
-        return None if is_torn else found
+        return found, is_torn
 
     def get(self, kind: int, family: int, attributes: bytes) -> Message | None:
         """One object; None if there is no such thing."""

@@ -227,6 +227,17 @@ async def test_discard_does_not_mind(lab: Lab) -> None:
 
 
 @contract
+async def test_elements_of_different_forms_are_read(lab: Lab) -> None:
+    """With and without a timeout, side by side in one set, each is read as it is."""
+    lab.kernel.commit([Add(GRANTS, KEY, 7, MINUTE), Add(GRANTS, OTHER, 8)])
+
+    found = {element.key: (element.data, element.timeout_ms) for element in lab.kernel.read_elements(GRANTS)}
+    assert found == {KEY: (7, MINUTE), OTHER: (8, None)}
+    lab.kernel.commit([Discard(GRANTS, KEY)])
+    assert lab.held(GRANTS) == {OTHER: 8}
+
+
+@contract
 async def test_expired_element_is_gone_for_everyone(lab: Lab) -> None:
     """An expired element is not listed, does not refuse other data, and may be put or discarded."""
     lab.kernel.commit([Add(GRANTS, KEY, 7, 50), Add(GRANTS, OTHER, 7, 50), Add(GRANTS, THIRD, 7, 50)])
@@ -557,3 +568,4 @@ async def test_a_thousand_changes_are_one_commit(lab: Lab) -> None:
 
     lab.kernel.commit([Put(GRANTS, key, 7, MINUTE) for key in keys])
     assert lab.held(GRANTS) == dict.fromkeys(keys, 7)
+    assert {element.key for element in await lab.kernel.fetch_elements(GRANTS)} == set(keys)
