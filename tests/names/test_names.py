@@ -20,6 +20,7 @@ def wire(*labels: bytes) -> Name:
         pytest.param(".", ROOT, id="root"),
         pytest.param("www.example.net", wire(b"www", b"example", b"net"), id="plain"),
         pytest.param("www.example.net.", wire(b"www", b"example", b"net"), id="final-dot"),
+        pytest.param("net.", wire(b"net"), id="one-label-and-final-dot"),
         pytest.param("wWw.eXample.NET", wire(b"www", b"example", b"net"), id="case"),
         pytest.param("_dmarc.a-b.net", wire(b"_dmarc", b"a-b", b"net"), id="underscore-and-hyphen"),
         pytest.param(r"a\.b.net", wire(b"a.b", b"net"), id="escaped-dot"),
@@ -75,6 +76,7 @@ def test_parse_name_refuses(text: str, message: str) -> None:
         pytest.param(wire(b"a.b", b"c\\d"), r"a\.b.c\\d", id="b9-dot-and-backslash"),
         pytest.param(wire(b"a\0\n\x1b\x7f\xff b"), r"a\000\010\027\127\255\032b", id="a25-controls-and-space"),
         pytest.param(wire("ü".encode()), r"\195\188", id="b9-utf-8"),
+        pytest.param(wire(b"!~ "), r"!~\032", id="printable-beside-escaped"),
         pytest.param(wire(b"!\"'~-_"), "!\"'~-_", id="printable"),
     ],
 )
