@@ -151,7 +151,7 @@ class Enforcer:
         async with self._reconciler.lock:
             is_intact = self._structure.is_intact()
         if self.state.trouble or not is_intact:
-            await self._keeper.repair(self.state.trouble or "someone else has changed the table")
+            await self.repair(self.state.trouble or "someone else has changed the table")
         if self._target is not None and self._target is not self.state.snapshot:
             await self._reconciler.apply(self._target)
         await asyncio.sleep(SETTLE_S)
@@ -173,6 +173,10 @@ class Enforcer:
             except NftError as error:
                 log.warning("the kernel could not be compared", reason=str(error))
                 self._alarm.set()
+
+    async def repair(self, why: str) -> None:
+        """Build the table anew from the ledger; NftError if the kernel will not have it."""
+        await self._keeper.repair(why)
 
     async def sweep_now(self) -> None:
         """Forget what has ended, and free the numbers that had left before the last sweep."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from dnsfw.clock import Instant
 from dnsfw.enforce.elements import row_changes
 from dnsfw.enforce.numbers import Holder
+from dnsfw.enforce.rejudge import is_contested
 from dnsfw.enforce.state import State
 from dnsfw.enforce.targets import basis_at, mark_key
 from dnsfw.names import Name
@@ -89,7 +90,7 @@ class Installer:
         current = state.snapshot.subjects.get(ask.subject.pod.uid)
         if current is None or current.policy is not ask.subject.policy or current.pod.addresses != ask.subject.pod.addresses:
             return NotGranted(Reason.RULES_CHANGED)
-        return None
+        return NotGranted(Reason.ADDRESS_CONFLICT) if is_contested(current, state.snapshot) else None
 
     def _held(self, ask: Ask) -> Granted | None:
         """Everything stands already and outlives the answer: no commit (a flood of TTL 0 costs the kernel nothing)."""

@@ -39,7 +39,8 @@ class PodChange:
 
 @dataclass(slots=True)
 class Judgement:
-    """gone: pods that are no more, or have other addresses. changed: pods under another policy. fresh: pods that begin to be selected.
+    """gone: pods that are no more, have other addresses, or one that is contested now. changed: pods under another policy. fresh: pods
+    that begin to be selected.
 
     rows: what becomes of each row that changes. lost: rules of a pod that some of its permissions, or its toCIDRs, have left.
     """
@@ -57,7 +58,7 @@ def compare(before: Snapshot | None, after: Snapshot) -> Judgement:
     old = {} if before is None else before.subjects
     for uid, subject in old.items():
         now = after.subjects.get(uid)
-        if now is None or now.pod.addresses != subject.pod.addresses:
+        if now is None or now.pod.addresses != subject.pod.addresses or (is_contested(now, after) and not is_contested(subject, before)):
             found.gone.append(subject)
         elif now.policy is not subject.policy:
             found.changed.append(PodChange.of(subject, now))
@@ -69,6 +70,11 @@ def compare(before: Snapshot | None, after: Snapshot) -> Judgement:
         if was.policy.stance is Stance.UNTOUCHED and subject.policy.stance is not Stance.UNTOUCHED:
             found.fresh.append(subject)
     return found
+
+
+def is_contested(subject: Subject, snapshot: Snapshot | None) -> bool:
+    """Another live pod has one of its addresses: nobody can say whose packets these are, so what it was granted is void."""
+    return snapshot is not None and not snapshot.conflicts.isdisjoint(subject.pod.addresses)
 
 
 def judge_rows(judgement: Judgement, ledger: Ledger) -> Iterator[None]:

@@ -5,6 +5,7 @@ Pure: a function of the snapshot, the numbers and the closed addresses, so the w
 
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from dnsfw.enforce.layout import V4, V6, Family, Layout, family_of
@@ -103,13 +104,26 @@ def rule_sets(layout: Layout, policies: Iterable[Policy]) -> set[Set]:
 
 def interval_members(layout: Layout, settings: PolicySettings) -> dict[Set, tuple[str, ...]]:
     """The networks that pass (cluster and nodes) and those that no name opens, as text for the structure."""
-    passed: list[IPNetwork] = [*settings.cluster_networks, *map(_as_network, settings.node_addresses)]
-    protected = [*protected_networks(settings)]
+    passed, protected = _networks(settings)
     return {
-        of: tuple(sorted(str(network) for network in _collapsed(networks, family)))
+        of: tuple(text for text in texts if (":" in text) is (family is V6))
         for family, sets in ((V4, layout.v4), (V6, layout.v6))
-        for of, networks in ((sets.internal, passed), (sets.protected, protected))
+        for of, texts in ((sets.internal, passed), (sets.protected, protected))
     }
+
+
+@lru_cache(maxsize=4)
+def _networks(settings: PolicySettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Passed and protected. Remembered: to collapse and print them takes 10 ms, and they change with the node's interfaces only."""
+    passed = (*settings.cluster_networks, *map(ip_network, settings.node_addresses))
+    return _collapsed(passed), _collapsed(protected_networks(settings))
+
+
+def _collapsed(networks: Iterable[IPNetwork]) -> tuple[str, ...]:
+    networks = tuple(networks)
+    v4 = collapse_addresses(network for network in networks if isinstance(network, IPv4Network))
+    v6 = collapse_addresses(network for network in networks if isinstance(network, IPv6Network))
+    return tuple(sorted(map(str, (*v4, *v6))))
 
 
 def differences(before: Mapping[Set, Mapping[bytes, int | Verdict | None]], after: Contents) -> list[Change]:
@@ -122,13 +136,3 @@ def differences(before: Mapping[Set, Mapping[bytes, int | Verdict | None]], afte
     for of in before.keys() - after.keys():
         changes += [Discard(of, key) for key in before[of]]
     return changes
-
-
-def _as_network(address: IPAddress) -> IPNetwork:
-    return ip_network(address)
-
-
-def _collapsed(networks: Iterable[IPNetwork], family: Family) -> list[IPNetwork]:
-    if family is V4:
-        return list(collapse_addresses([network for network in networks if isinstance(network, IPv4Network)]))
-    return list(collapse_addresses([network for network in networks if isinstance(network, IPv6Network)]))
