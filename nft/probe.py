@@ -11,8 +11,9 @@ from contextlib import suppress
 from nft import codec
 from nft.batch import wrap
 from nft.codec import be32, nested, text
-from nft.elements import DESTROY, ELEMENTS, GET, NEW, SetCoder
+from nft.elements import DESTROY, GET, NEW, SetCoder
 from nft.errors import NftError, from_errno
+from nft.listed import ELEMENTS
 from nft.objects import Features, Set, Table
 from nft.socket import NetlinkSocket
 

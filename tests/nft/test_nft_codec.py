@@ -10,8 +10,9 @@ from nft import batch, codec
 from nft import objects as nft
 from nft.changes import Add, Discard, Put
 from nft.codec import CodecError, Message, Refusal
-from nft.elements import DELETE, DESTROY, ELEMENTS, NEW, SetCoder, spell_out
+from nft.elements import DELETE, DESTROY, NEW, SetCoder, spell_out
 from nft.errors import NotValidError
+from nft.listed import ELEMENTS
 from nft.objects import pack_key
 
 TABLE = nft.Table("t")
