@@ -30,18 +30,20 @@ def fingerprint(socket: NetlinkSocket, table: Table) -> int | None:
     _take(digest, [found], _KEPT_TABLE, None)
     for kind, kept in ((_GET_CHAIN, _KEPT_CHAIN), (_GET_RULE, _KEPT_RULE), (_GET_SET, _KEPT_SET)):
         # Chains cannot be asked for by table: the kernel lists all of the family's, and the others' are left out here.
-        _take(digest, socket.dump(kind, family, name), kept, name[4 : 5 + len(table.name)])
+        _take(digest, socket.dump(kind, family, name), kept, name)
     return int.from_bytes(digest.digest(), "big")
 
 
 def _take(digest: "hashlib.blake2b", found: list[Message], kept: tuple[int, ...], table: bytes | None) -> None:
+    """Add what is kept of each message, but for those of another table, whose name is what they begin with."""
     for message in found:
+        if table is not None and not message.payload.startswith(table, 4):
+            continue
         attributes = codec.body(message)
-        if table is None or attributes.get(1) == table:
-            for kind in kept:
-                _add(digest, attributes.get(kind, b""))
-            if kept is _KEPT_RULE:
-                _take_expressions(digest, attributes.get(_EXPRESSIONS, b""))
+        for kind in kept:
+            _add(digest, attributes.get(kind, b""))
+        if kept is _KEPT_RULE:
+            _take_expressions(digest, attributes.get(_EXPRESSIONS, b""))
     _add(digest, b"end")
 
 
