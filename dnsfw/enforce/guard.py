@@ -16,8 +16,9 @@ from nft.objects import Set
 from nft.owned import OwnedTable, guard_program
 
 
-def guard_name(settings: EnforceSettings, pid: int) -> str:
-    return f"{settings.table}-guard-{pid}"
+def guard_name(settings: EnforceSettings, token: str) -> str:
+    """`token` tells processes apart; their ids do not, where each has a process namespace of its own."""
+    return f"{settings.table}-guard-{token}"
 
 
 @dataclass(slots=True)
@@ -29,8 +30,8 @@ class Guard:
     networks: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @staticmethod
-    def of(settings: EnforceSettings, pid: int) -> "Guard":
-        return Guard(guard_program(guard_name(settings, pid), MANGLE + 1, settings.packet_mark))
+    def of(settings: EnforceSettings, token: str) -> "Guard":
+        return Guard(guard_program(guard_name(settings, token), MANGLE + 1, settings.packet_mark))
 
     def members(self, internal: dict[Set, tuple[str, ...]]) -> list[Change]:
         """What makes the networks that pass those of the main table."""

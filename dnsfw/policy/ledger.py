@@ -116,7 +116,3 @@ class Ledger:
 
     def remove_pod(self, pod: PodUid) -> None:
         self._count -= len(self._rows.pop(pod, {}))
-
-    def clear(self) -> None:
-        self._rows.clear()
-        self._count = 0

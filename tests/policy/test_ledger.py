@@ -1,0 +1,123 @@
+"""The ledger: rows, claims, and what they mean as elements."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnsfw.names import Name, parse_name
+from dnsfw.policy.ledger import ADOPTED, CLAIMS_A_ROW, NO_ROW, Claim, Ledger, RowKey, Standing, is_adopted, standings, with_claims
+from dnsfw.policy.model import LeaseLimits, PodUid, RuleRef
+from dnsfw.policy.ports import Kind, Piece, PortSet
+from dnsfw.policy.snapshot import Permit
+
+A, B = PodUid("a"), PodUid("b")
+HTTPS, SSH = Piece(Kind.PORT, 6, 443, 443), Piece(Kind.PORT, 6, 22, 22)
+ADDRESS, OTHER = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
+
+
+def permit(rule: str, *pieces: Piece, basis: str = "1") -> Permit:
+    return Permit(rule=RuleRef(namespace="shop", name=rule), ports=PortSet.NONE, pieces=pieces, limits=LeaseLimits(), basis=basis)
+
+
+WEB, BOTH = permit("web", HTTPS), permit("both", HTTPS, SSH)
+
+
+def claim(of: Permit, name: str, until: float) -> Claim:
+    return Claim(of, parse_name(name), until)
+
+
+claims = st.lists(
+    st.builds(claim, st.sampled_from([WEB, BOTH]), st.sampled_from(["x.example.net", "y.example.net"]), st.floats(0, 100)), max_size=8
+)
+
+
+@given(first=claims, second=claims)
+def test_an_element_lasts_as_long_as_its_longest_claim(first: list[Claim], second: list[Claim]) -> None:
+    """Max-merge, in whatever order and however often claims come."""
+    found = standings(with_claims(with_claims(NO_ROW, first), second))
+
+    wanted: dict[Piece, float] = {}
+    for each in (*first, *second):
+        for piece in each.permit.pieces:
+            wanted[piece] = max(wanted.get(piece, 0.0), each.until)
+    assert {piece: standing.until for piece, standing in found.items()} == wanted
+
+
+@given(first=claims, second=claims)
+def test_one_claim_for_each_rule_and_name(first: list[Claim], second: list[Claim]) -> None:
+    """Renewals do not pile up."""
+    row = with_claims(with_claims(NO_ROW, first), second)
+
+    assert len({(each.permit.rule, each.name) for each in row}) == len(row)
+    assert {(each.permit.rule, each.name) for each in row} == {(each.permit.rule, each.name) for each in (*first, *second)}
+
+
+def test_first_claim_names_the_rule() -> None:
+    """Another rule's renewal must not rewrite the number that connections bear."""
+    row = with_claims((claim(WEB, "x.example.net", 10),), [claim(BOTH, "x.example.net", 50)])
+
+    assert standings(row) == {HTTPS: Standing(WEB.rule, 50), SSH: Standing(BOTH.rule, 50)}
+
+
+def test_shorter_claim_of_the_first_rule_keeps_the_longer_end() -> None:
+    """A later, shorter claim on the same permission changes nothing."""
+    row = (claim(WEB, "x.example.net", 50), claim(BOTH, "y.example.net", 10))
+
+    assert standings(row)[HTTPS] == Standing(WEB.rule, 50)
+
+
+def test_newest_permit_replaces_the_older_of_its_rule() -> None:
+    """After a change of rules, the claim stands on the new content; its end stays the latest."""
+    newer = permit("web", SSH, basis="2")
+    row = with_claims((claim(WEB, "x.example.net", 50),), [claim(newer, "x.example.net", 20)])
+
+    assert row == (claim(newer, "x.example.net", 50),)
+
+
+def test_equal_end_takes_the_newer() -> None:
+    """At the same end, the newer permit counts as well."""
+    newer = permit("web", SSH, basis="2")
+
+    assert with_claims((claim(WEB, "x.example.net", 50),), [claim(newer, "x.example.net", 50)])[0].permit is newer
+
+
+@pytest.mark.parametrize("extra", [0, 1, 3])
+def test_claims_a_row_are_bounded(extra: int) -> None:
+    """Beyond the bound, those that end first are forgotten."""
+    row = with_claims(NO_ROW, [claim(WEB, f"n{index}.example.net", index) for index in range(CLAIMS_A_ROW + extra)])
+
+    assert len(row) == CLAIMS_A_ROW
+    assert min(each.until for each in row) == extra
+
+
+def test_rows_are_counted_and_dropped() -> None:
+    """Accepting an empty row forgets it; the count is that of rows."""
+    ledger = Ledger()
+    row = (claim(WEB, "x.example.net", 10),)
+    ledger.accept({RowKey(A, ADDRESS): row, RowKey(A, OTHER): row, RowKey(B, ADDRESS): row})
+    assert (len(ledger), set(ledger.pods()), dict(ledger.rows_of(A))) == (3, {A, B}, {ADDRESS: row, OTHER: row})
+
+    ledger.accept({RowKey(A, ADDRESS): row, RowKey(B, ADDRESS): NO_ROW, RowKey(B, OTHER): NO_ROW})
+    assert (len(ledger), set(ledger.pods())) == (2, {A})
+    assert ledger.row(A, ADDRESS) == row
+    assert ledger.row(B, ADDRESS) == NO_ROW
+
+
+def test_removed_pod_takes_its_rows_along() -> None:
+    """Nothing of it is left, and removing it again is nothing."""
+    ledger = Ledger()
+    row = (claim(WEB, "x.example.net", 10),)
+    ledger.accept({RowKey(A, ADDRESS): row, RowKey(A, OTHER): row, RowKey(B, ADDRESS): row})
+    ledger.remove_pod(A)
+    ledger.remove_pod(A)
+
+    assert len(ledger) == 1
+    assert not ledger.rows_of(A)
+    assert ledger.row(B, ADDRESS) == row
+
+
+def test_adopted_names_are_no_names() -> None:
+    """What was found at start is told from every name that there can be."""
+    assert is_adopted(Name(ADOPTED + b"anything"))
+    assert not is_adopted(parse_name("www.example.net"))
+    assert not is_adopted(parse_name("."))
