@@ -1,0 +1,53 @@
+# `make demo` and `make test` do everything on a fresh machine; each makes its environment first (tools/bootstrap), quickly if it is there.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long cover lint format lock clean
+
+VENV ?= .venv
+# Two cores, two workers; a file's tests stay together, since its laboratory is built once.
+WORKERS ?= 2
+PYTEST ?=
+
+ENTER = . $(VENV)/activate &&
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: ## see it work: pods, an internet and every attempt that must fail
+	@tools/bootstrap demo $(VENV)
+	@$(ENTER) dnsfw demo
+
+test: ## all tests but the long ones; the pure packages' own tests must cover every line and branch of them
+	@tools/bootstrap test $(VENV)
+	@$(ENTER) coverage erase
+	@$(ENTER) pytest -q -n $(WORKERS) --dist loadfile -m 'not long' --cov --cov-context=test --cov-report= $(PYTEST)
+	@$(ENTER) tools/cover
+
+test-long: ## the long ones only
+	@tools/bootstrap test $(VENV)
+	@$(ENTER) pytest -q -m long $(PYTEST)
+
+lint: ## ruff, mypy --strict, the arrows between packages, shellcheck where it is
+	@tools/bootstrap lint $(VENV)
+	@$(ENTER) ruff check
+	@$(ENTER) ruff format --check
+	@$(ENTER) mypy
+	@$(ENTER) lint-imports --no-logo
+	@$(ENTER) if command -v shellcheck; then shellcheck tools/bootstrap tools/cover .ci/run; else echo 'no shellcheck: scripts not checked' >&2; fi
+
+format: ## write the code as ruff formats it
+	@tools/bootstrap lint $(VENV)
+	@$(ENTER) ruff check --fix
+	@$(ENTER) ruff format
+
+# No address of an index stands in a lock file: whoever installs from it brings an index, the hashes say whether it gave the right bytes.
+COMPILE = CUSTOM_COMPILE_COMMAND="make lock" pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --all-build-deps \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --annotation-style=line pyproject.toml
+
+lock: ## look for the newest versions that pyproject.toml allows, and lock them
+	@tools/bootstrap lint $(VENV)
+	@$(ENTER) $(COMPILE) --upgrade --output-file requirements.lock
+	@$(ENTER) $(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean: ## remove what these commands made
+	rm -rf $(VENV) build dnsfw.egg-info mutants .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
