@@ -48,11 +48,6 @@ def _identities(item: Item) -> tuple[tuple[str, ...], ...]:
     return () if item.value is None else (name,)
 
 
-def repeated(file: str, items: Iterable[Item]) -> tuple[Problem, ...]:
-    """What stands twice within one file."""
-    return tuple(second_is_refused(clash) for clash in clashes({file: items}))
-
-
 def second_is_refused(clash: Clash) -> Problem:
     first, second = clash.first, clash.second
     what = f"{clash.title} stands in {first.file}:{first.item.line} already"
@@ -70,7 +65,7 @@ def world_of(items: Iterable[Item], node_name: str = "") -> World:
     pods = (value for value in values if isinstance(value, Pod) and node_name in ("", value.node_name))
     namespaces = (value for value in values if isinstance(value, NamespaceLabels))
     return World(
-        rules=tuple(sorted(rules, key=lambda rule: (rule.ref, rule.is_cluster))),
+        rules=tuple(sorted(rules, key=lambda rule: (rule.ref.namespace, rule.ref.name))),
         pods=tuple(sorted(pods, key=lambda pod: (pod.namespace, pod.name))),
         namespace_labels={namespace.name: namespace.labels for namespace in sorted(namespaces, key=lambda namespace: namespace.name)},
     )

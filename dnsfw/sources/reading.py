@@ -13,7 +13,6 @@ from dnsfw.errors import Problem
 from dnsfw.policy.parse import Item, Parsed, element_kind, parse_document, parse_element
 from dnsfw.policy.reader import Refused
 from dnsfw.sources.documents import read_documents
-from dnsfw.sources.gather import repeated
 from dnsfw.sources.pieces import Document, Piece, documents_of
 
 Key = tuple[bytes, str | None]
@@ -28,7 +27,7 @@ def read_text(text: str, file: str, memory: Memory, rest: Callable[[], None]) ->
     """
     reading = _Reading(file, memory, rest)
     whole = _joined([reading.document(document) for document in documents_of(text)])
-    problems = whole.problems or reading.missing() or repeated(file, whole.items)
+    problems = whole.problems or reading.missing()
     return Parsed((), problems) if problems else whole, reading.kept
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from dnsfw.policy.parse import Item, parse_document
 from dnsfw.policy.reader import Refused
 from dnsfw.sources.documents import read_documents
-from dnsfw.sources.gather import repeated
 from dnsfw.sources.pieces import documents_of
 from dnsfw.sources.reading import Memory, read_text
 
@@ -64,7 +63,7 @@ def uncut(text: str) -> tuple[Item, ...] | None:
         return None
     parsed = [parse_document(node, "f") for node in nodes]
     items = tuple(chain.from_iterable(each.items for each in parsed))
-    is_faulty = not parsed or any(each.problems for each in parsed) or repeated("f", items)
+    is_faulty = not parsed or any(each.problems for each in parsed)
     return None if is_faulty else items
 
 
@@ -145,16 +144,6 @@ def test_file_without_document_is_half_saved(text: str) -> None:
     assert taken('{"apiVersion": "v1", "kind": "PodList", "items": []}') == ()
 
 
-def test_same_object_twice_in_one_file() -> None:
-    """The second is told, with the place of the first; so is a second pod of the same uid."""
-    twice, _ = read_text(rules("a", "b", "a"), "f", {}, lambda: None)
-    pods = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, uid: u}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: b, uid: u}\n"
-    uids, _ = read_text(pods, "f", {}, lambda: None)
-
-    assert [str(problem) for problem in twice.problems] == ["f:27: FQDNEgressRule default/a stands in f:1 already; keep one of them"]
-    assert [str(problem) for problem in uids.problems] == ["f:5: a pod with uid u stands in f:1 already; keep one of them"]
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -162,6 +151,7 @@ def test_same_object_twice_in_one_file() -> None:
         pytest.param('a: "x\nitems:\n- k\nend"\nkind: List\napiVersion: v1\nitems: []\n', id="items-in-quotes-and-real"),
         pytest.param("kind: List\napiVersion: v1\nitems:\n- &a {}\n- *a\n", id="anchors-across-items"),
         pytest.param("kind: List\napiVersion: v1\nitems:\n- - a\n", id="item-a-list"),
+        pytest.param("kind: Namespace\napiVersion: v1\nmetadata: {name: a}\n---x: b\n", id="no-marker"),
         pytest.param("kind: Pod\napiVersion: v1\nitems:\n- a\nmetadata: {name: a}\n", id="no-list"),
         pytest.param("x\nitems:\n- a\n", id="no-mapping"),
         pytest.param("kind: List\napiVersion: v1\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: a}}\n...\n---\n", id="ended"),
@@ -184,6 +174,8 @@ EDITS = (
     "items:\n",
     "\nitems:\n- ",
     "---\n",
+    "---\xa0",
+    "\n---x\n",
     "#",
     " ",
     "\n",

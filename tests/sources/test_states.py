@@ -105,6 +105,15 @@ def test_refusal_that_brings_back_an_old_object_refuses_who_took_it() -> None:
     assert len(refused(states)) == 2
 
 
+def test_object_twice_in_one_file_refuses_the_file() -> None:
+    """Its last good state stays; the message has both lines."""
+    first = adopt({}, {A: says(rule("a"))}, NOTHING)
+    states = adopt(first, {A: says(rule("x", 1), rule("b", 5), rule("x", 9))}, NOTHING)
+
+    assert in_force(states) == {"a": ["a"]}
+    assert refused(states) == ["a.yaml:9: FQDNEgressRule shop/x stands in a.yaml:1 already; keep one of them"]
+
+
 def test_pods_of_one_uid_clash() -> None:
     """Two pods cannot be the same one under two names."""
     states = adopt({}, {A: says(pod("p", "u1")), B: says(pod("q", "u1"))}, NOTHING)
