@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import netns
 import pytest
@@ -442,3 +443,13 @@ def test_closed_socket_is_unreachable() -> None:
     for ask in (lambda: socket.transact(bytes(20), 1, 2), lambda: socket.dump(1, 1), lambda: socket.get(1, 1, b"")):
         with pytest.raises(KernelUnreachableError):
             ask()
+
+
+@in_netns
+def test_readme_example_runs() -> None:
+    """The package README's example does what it says."""
+    text = (Path(__file__).parents[2] / "nft" / "README.md").read_text(encoding="utf-8")
+    example = text.partition("```python\n")[2].partition("```")[0]
+    printed = subprocess.run([sys.executable, "-c", example], check=True, capture_output=True, text=True).stdout
+
+    assert "data=131072" in printed
