@@ -98,9 +98,9 @@ def _enter_as_user(libc: ctypes.CDLL) -> None:
     uid, gid = os.geteuid(), os.getegid()
     if libc.unshare(_NEW_USER | _NEW_NET) != 0:
         raise OSError(ctypes.get_errno(), "unshare: " + os.strerror(ctypes.get_errno()))
-    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-    Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
-    Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
+    Path("/proc/self/setgroups").write_bytes(b"deny")
+    Path("/proc/self/uid_map").write_bytes(b"0 %d 1" % uid)
+    Path("/proc/self/gid_map").write_bytes(b"0 %d 1" % gid)
 
 
 def _up(interface: str) -> None:
