@@ -32,17 +32,13 @@ class Health:
         self.probe_after = MIN_PROBE_SECONDS
         return True
 
-    def timed_out(self, asked_at: Instant) -> bool:
-        """A question asked at `asked_at` got no answer in time; True if that takes the upstream down.
+    def failed(self, asked_at: Instant) -> bool:
+        """What was asked at `asked_at` was refused or not answered in time; True if that takes the upstream down.
 
-        Slow names are no fault of the upstream: silence counts only if nothing at all was heard since.
+        Counts only if nothing at all was heard since: slow names are no fault of the upstream, and an old refusal is old news.
         """
         if self.last_heard >= asked_at:
             return False
-        return self.refused()
-
-    def refused(self) -> bool:
-        """It said, or the network did, that nobody listens there; True if that takes the upstream down."""
         self.failures += 1
         if self.is_down or self.failures < self.failures_to_down:
             return False

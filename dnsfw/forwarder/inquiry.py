@@ -90,6 +90,7 @@ class Inquiry:
         self.is_done = True
         if self.timer is not None:
             self.timer.cancel()
+            self.timer = None  # it holds us: a cycle for the collector otherwise
         for carrier, message_id in self.carriers:
             carrier.release(message_id)
         self.carriers.clear()

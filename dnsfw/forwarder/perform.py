@@ -161,10 +161,10 @@ class Performer:
 
     def _end(self, call: Call) -> None:
         self._waiting.pop(call, None)
-        if call.wait is not None:
-            call.wait.cancel()
-        if call.timer is not None:
-            call.timer.cancel()
+        for timer in (call.wait, call.timer):
+            if timer is not None:
+                timer.cancel()
+        call.wait = call.timer = None  # they hold the call: a cycle for the collector otherwise
         if call in self._calls:
             del self._calls[call]
             self.in_flight.leave(call.owner)

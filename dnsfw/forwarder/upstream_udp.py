@@ -124,7 +124,7 @@ class UdpPool:
         carrier.live += 1
         inquiry.carriers.append((carrier, message_id))
         try:
-            carrier.socket.send(message_id.to_bytes(2, "big") + inquiry.message[2:])
+            self._transmit(carrier, message_id.to_bytes(2, "big") + inquiry.message[2:])
         except BlockingIOError:
             return
         except OSError:
@@ -135,6 +135,13 @@ class UdpPool:
         for carrier in list(self._open):
             self._close(carrier)
         self._slots = [None] * self._limits.sockets
+
+    def _transmit(self, carrier: UdpSocket, message: bytes) -> None:
+        try:
+            carrier.socket.send(message)
+        except ConnectionRefusedError:
+            # The kernel tells here what became of an earlier datagram; this one has not been sent.
+            carrier.socket.send(message)
 
     def _renew(self, slot: int, now: Instant) -> UdpSocket:
         old = self._slots[slot]

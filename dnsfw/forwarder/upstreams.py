@@ -138,7 +138,7 @@ class Upstreams:
             self._finish(inquiry, reply)
 
     def on_refused(self, server: Server, inquiry: Inquiry) -> None:
-        self._note_refused(server)
+        self._note_refused(server, inquiry.tried_at)
         if self._servers[inquiry.server] is server and not inquiry.is_over_tcp:
             self._try_next(inquiry, self._clock.now(), f"{server.label} refused")
 
@@ -160,7 +160,7 @@ class Upstreams:
             server.udp.send(inquiry, now)
         except OSError as error:
             if error.errno not in LOCAL_ERRNOS:
-                self._note_refused(server)
+                self._note_refused(server, now)
             self._try_next(inquiry, now, f"{server.label}: {os.strerror(error.errno or 0).lower()}")
         else:
             self._wake_at(inquiry, now + self._settings.try_seconds, self._on_silence)
@@ -225,14 +225,14 @@ class Upstreams:
     def _health(self) -> Health:
         return Health(self._settings.failures_to_down, self._settings.probe_max_seconds)
 
-    def _note_refused(self, server: Server) -> None:
+    def _note_refused(self, server: Server, asked_at: Instant) -> None:
         server.refusals += 1
-        if server.health.refused():
+        if server.health.failed(asked_at):
             self._on_down(server)
 
     def _note_timeout(self, server: Server, asked_at: Instant) -> None:
         server.timeouts += 1
-        if server.health.timed_out(asked_at):
+        if server.health.failed(asked_at):
             self._on_down(server)
 
     def _on_down(self, server: Server) -> None:

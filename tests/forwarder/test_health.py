@@ -11,17 +11,17 @@ def test_so_many_failures_in_a_row_take_an_upstream_down() -> None:
     """Two are borne, the third says that it is down, the fourth says nothing new."""
     health = Health(3, 0.7)
 
-    assert [health.refused() for _ in range(4)] == [False, False, True, False]
+    assert [health.failed(1.0) for _ in range(4)] == [False, False, True, False]
     assert health.is_down
 
 
 def test_an_answer_in_between_begins_the_count_anew() -> None:
     """Failures count only in a row."""
     health = Health(2, 0.7)
-    health.refused()
+    health.failed(0.5)
 
     assert not health.heard(10.0)
-    assert not health.timed_out(11.0)
+    assert not health.failed(11.0)
     assert not health.is_down
 
 
@@ -30,15 +30,15 @@ def test_a_slow_name_is_no_fault_of_an_upstream_that_answers_others() -> None:
     health = Health(1, 0.7)
     health.heard(10.0)
 
-    assert not health.timed_out(9.0)
-    assert not health.timed_out(10.0)
-    assert health.timed_out(10.5)
+    assert not health.failed(9.0)
+    assert not health.failed(10.0)
+    assert health.failed(10.5)
 
 
 def test_an_answer_brings_it_back_once() -> None:
     """The first answer says so, the second says nothing new."""
     health = Health(1, 0.7)
-    health.refused()
+    health.failed(0.5)
 
     assert [health.heard(1.0), health.heard(2.0)] == [True, False]
     assert not health.is_down
@@ -47,7 +47,7 @@ def test_an_answer_brings_it_back_once() -> None:
 def test_probes_come_at_growing_bounded_intervals_and_start_over() -> None:
     """Doubling up to the bound, so neither a busy loop nor a late return; the next time down begins quickly again."""
     health = Health(1, 0.7)
-    health.refused()
+    health.failed(0.5)
 
     waits = [health.next_probe() for _ in range(5)]
     health.heard(1.0)
