@@ -33,7 +33,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 async def until(is_so: Callable[[], bool]) -> None:
     """Poll, to a deadline that a loaded machine meets as well."""
     async with asyncio.timeout(10):
-        while not is_so():
+        while not is_so():  # noqa: ASYNC110 -- what is waited for has no event of its own
             await asyncio.sleep(0.005)
 
 
@@ -52,7 +52,7 @@ async def test_f12_elements_taken_by_others_come_back(node: Node) -> None:
     (of,) = {of for of in node.enforcer.standing_sets() if of.name == "pods4"}
     ((key, _),) = node.elements("pods4").items()
     node.kernel.commit([Discard(of, key)])
-    node.kernel._notify()  # noqa: SLF001 -- the event of that commit
+    node.kernel._notify()  # the event of that commit
     await until(lambda: node.enforcer.stats().mended == 1)
 
     assert key in node.elements("pods4")
