@@ -93,8 +93,8 @@ def address_text(packed: bytes) -> str:
     return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
 
 
-def rule_of(verdict: NameVerdict | None) -> str:
-    return "" if verdict is None or verdict.rule is None else str(verdict.rule)
+def rule_of(verdict: NameVerdict) -> str:
+    return "" if verdict.rule is None else str(verdict.rule)
 
 
 def decision_of(verdict: NameVerdict) -> str:

@@ -128,7 +128,7 @@ class Exchange:
             case _Asking(since), Replied() as reply:
                 return self._replied(reply, since, now)
             case _Asking(since), UpstreamFailed(reason):
-                self._upstream_us += _microseconds(since, now)
+                self._upstream_us = _microseconds(since, now)
                 return self._fail(reason)
             case _Granting(since, release), GrantsSettled(outcome, identity):
                 self._install_us += _microseconds(since, now)
@@ -152,7 +152,7 @@ class Exchange:
         return self._release(release_of(identity, self.query.name, verdict, self._reply), now)
 
     def _replied(self, reply: Replied, since: Instant, now: Instant) -> tuple[Effect, ...]:
-        self._upstream_us += 0 if reply.is_cached else _microseconds(since, now)
+        self._upstream_us = 0 if reply.is_cached else _microseconds(since, now)
         if reply.received.answer.rcode > wire.RCODE:
             return self._fail(Reason.UPSTREAM_FAILED)  # it speaks of our EDNS, not of the question
         self._reply = reply

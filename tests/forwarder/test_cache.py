@@ -173,6 +173,18 @@ def test_large_answer_makes_as_much_room_as_it_needs() -> None:
     assert cache.size_bytes <= 5 * COST
 
 
+def test_everything_is_counted() -> None:
+    """Hits, misses of both kinds, evictions: each time one more."""
+    cache = filled(Cache(settings(cache_entries=1)), b"a", b"b", b"c")
+    for key in (b"a", b"b", b"c", b"c"):
+        cache.get(key, T0)
+    cache.get(b"c", T0 + 60)
+    filled(cache, b"c")
+    cache.get(b"c", T0 + 60)
+
+    assert (cache.hits, cache.misses, cache.evictions) == (2, 4, 2)
+
+
 def test_clear() -> None:
     """Nothing is left, nothing is counted as kept."""
     cache = filled(Cache(settings()), b"a", b"b")
@@ -261,3 +273,10 @@ def test_cost_grows_with_what_is_kept(key: bytes, count: int) -> None:
 
     assert cost_of(key, one) < cost_of(key, more)
     assert cost_of(key, one) < cost_of(key + b"x", one)
+
+
+def test_cost_grows_with_the_names_of_a_chain() -> None:
+    """An alias costs its octets twice: in the message, and spelled out."""
+    short, long = (received(response(cname(TO_QUESTION, target))) for target in ("b.net", "bbbbb.net"))
+
+    assert cost_of(b"", long) == cost_of(b"", short) + 8

@@ -112,6 +112,7 @@ def test_age_never_makes_a_ttl_negative() -> None:
         pytest.param(ask(), response(a(ONE, 44, "other.example.net")), 44, id="u8-off-the-chain"),
         pytest.param(ask(), response(additional=(a(ONE),)), -1, id="u13-additional"),
         pytest.param(ask(), response(flags=ANSWERED | 2), -1, id="servfail"),
+        pytest.param(ask(), response(flags=ANSWERED | 15), -1, id="highest-rcode"),
     ],
 )
 def test_answers_without_grantable_addresses_pass(asked: Query, data: bytes, ttl: int) -> None:
@@ -196,6 +197,14 @@ def test_u15_nothing_left_is_nodata(address: str) -> None:
         "b.net",
         -1,
     )
+
+
+def test_lists_in_the_record_are_separated_by_spaces() -> None:
+    """Addresses taken out and aliases alike, in order."""
+    data = response(cname(TO_QUESTION, "b.net"), cname("b.net", "c.net"), a(METADATA, owner="c.net"), a("127.0.0.1", owner="c.net"))
+    _, record = ends(through(SELECTED, data))
+
+    assert (record.removed, record.chain) == (f"{METADATA} 127.0.0.1", "b.net c.net")
 
 
 def test_u15_off_the_chain_too() -> None:

@@ -118,6 +118,13 @@ def test_refusing_rule_is_on_record() -> None:
     assert (record.rule, record.reason) == ("never", "denied-by-rule")
 
 
+def test_without_a_rule_none_is_on_record() -> None:
+    """Default-deny is nobody's rule."""
+    _, record = ends(run(exchange_of(ask("x.example.org")), Identified(SELECTED)))
+
+    assert (record.rule, record.reason) == ("", "no-rule")
+
+
 def test_any_is_answered_by_us() -> None:
     """HINFO, nothing upstream, nothing granted (B11)."""
     data, record = ends(run(exchange_of(ask(qtype=255)), Identified(SELECTED)))

@@ -193,7 +193,9 @@ def test_u14_hints_do_not_grant(qtype: int, rdata: bytes) -> None:
     assert (answer.addresses, answer.is_negative) == ((), False)
 
 
-@pytest.mark.parametrize(("qtype", "granted"), [(A, (packed(ONE),)), (AAAA, (b"\x20" * 16,)), (255, ()), (CNAME, ()), (16, ())])
+@pytest.mark.parametrize(
+    ("qtype", "granted"), [(A, (packed(ONE),)), (AAAA, (b"\x20" * 16,)), (255, ()), (CNAME, ()), (16, ()), (257, ()), (256 + AAAA, ())]
+)
 def test_u16_only_the_type_asked_for_grants(qtype: int, granted: tuple[bytes, ...]) -> None:
     """A for A, AAAA for AAAA, and nothing for any other type, ANY with it."""
     assert grants(a(ONE), aaaa(b"\x20" * 16), qtype=qtype) == granted

@@ -80,6 +80,7 @@ BROKEN = [
     pytest.param(header(an=65535) + question(), "records in a query", id="b5-answers"),
     pytest.param(header(ns=65535) + question(), "records in a query", id="b5-authorities"),
     pytest.param(header(ar=65535) + question() + opt(), "more records than bytes", id="b5-additionals"),
+    pytest.param(header(ar=5) + question() + opt(), "more records than bytes", id="b5-additionals-by-a-few"),
     pytest.param(header(an=1) + question() + rr(b"\xc0\x0c", 1, b"\1\2\3\4"), "records in a query", id="b6-qtypeasanswer"),
     pytest.param(header(ns=1) + question() + rr(b"\xc0\x0c", 1, b"\1\2\3\4"), "records in a query", id="b6-authority"),
     pytest.param(header() + b"\x40" + b"a" * 64 + b"\0\0\1\0\1", "no proper name in the question", id="b7-label-of-64"),
@@ -137,6 +138,7 @@ def test_b10_other_classes_are_refused(qclass: int) -> None:
     found = rejected(query(text="version.bind", qtype=16, qclass=qclass))
 
     assert (found.rcode, found.reason, found.detail) == (REFUSED, Reason.NOT_SUPPORTED, "class")
+    assert (found.id, found.flags) == (7, 0x0100)
     assert make_rejection(found, REFUSED) == header(7, 0x8185) + question("version.bind", 16, qclass)
 
 
@@ -147,6 +149,7 @@ def test_b11_meta_types_are_refused(qtype: int) -> None:
 
     assert (found.rcode, found.reason, found.detail) == (REFUSED, Reason.NOT_SUPPORTED, "type")
     assert found.query is not None and found.query.qtype == qtype
+    assert b"\0\x0f\0\2\0\x15" in make_rejection(rejected(query(opt(), qtype=qtype)), REFUSED)  # EDE 21, Not Supported
 
 
 @pytest.mark.parametrize("qtype", [1, 127, 255, 256, 65280])

@@ -171,6 +171,15 @@ def test_u4_error_without_question_becomes_one_with() -> None:
     assert answered(ask(), data) == header(7, 0x8181) + question()
 
 
+def test_counts_beyond_an_octet() -> None:
+    """300 additional records, with upstream's OPT taken off and ours put on."""
+    extra = tuple(a(f"10.0.{place // 256}.{place % 256}") for place in range(300))
+    data = response(additional=(*extra, opt(4096)))
+
+    assert answered(ask(), data) == response(additional=extra, ident=7)
+    assert answered(ask(edns=True), data) == response(additional=(*extra, OUR_OPT), ident=7)
+
+
 # our own
 
 
