@@ -218,10 +218,15 @@ def egress_body(layout: Layout) -> tuple[str, ...]:
             f"ct direction reply {ip} saddr . {ip} daddr @{sets.cut.name} drop",
             f"ct direction reply {ip} saddr @{sets.selected.name} goto pass",
         ]
-    body.append(f"ct mark & {layout.settings.ct_mask:#010x} @{layout.live.name} goto pass")
+    is_live = f"ct mark & {layout.settings.ct_mask:#010x} @{layout.live.name}"
+    # An ICMP error counts as part of the connection that it quotes, whoever sends it: a pod could quote its neighbour's, and so reach that
+    # one's peer, or give that one's connection its own number. Errors come to selected pods (path MTU), none leaves them.
+    body.append(f"ct state new,established {is_live} goto pass")
+    body += [f"{family.ip} saddr @{layout.sets_of(family).selected.name} ct state related drop" for family in FAMILIES]
     for family in FAMILIES:
         ip, sets = family.ip, layout.sets_of(family)
         body += [
+            f"{ip} daddr @{sets.selected.name} ct state related {is_live} goto pass",
             f"{ip} saddr vmap @{sets.pods.name}",
             f"ct direction reply {ip} daddr @{sets.selected.name} drop",
             f"{ip} daddr @{sets.selected.name} ct state new {TCP_SYN_ONLY} drop",
@@ -229,10 +234,9 @@ def egress_body(layout: Layout) -> tuple[str, ...]:
     for interface in layout.settings.interfaces:
         for family in FAMILIES:
             ip, sets = family.ip, layout.sets_of(family)
-            body.append(
-                f'iifname "{interface}" ct direction original '
-                f"{ip} saddr != @{sets.known.name} {ip} daddr != @{sets.internal.name} goto refuse"
-            )
+            unknown = f'iifname "{interface}" {ip} saddr != @{sets.known.name} {ip} daddr != @{sets.internal.name}'
+            # What conntrack cannot place has no direction: the second of the two would not match it.
+            body += [f"{unknown} ct state invalid,untracked drop", f"{unknown} ct direction original goto refuse"]
     return tuple(body)
 
 
