@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 STOP_S = 4.0
 """SIGTERM to exit, all in all (design §1: 5 s)."""
 
+SWITCH_S = 0.001
+"""A thread that reads a long conntrack table keeps the loop's thread waiting this long at a time (CPython's default is 5 ms)."""
 NODE_S = 5.0
 """How long a new address of the node's own may go unseen."""
 
@@ -49,6 +51,7 @@ NODE_S = 5.0
 def run_agent(settings: RunSettings) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     logs.set_up(settings.log.format.value, settings.log.level)
+    sys.setswitchinterval(SWITCH_S)
     try:
         return uvloop.run(_main(settings))
     except (DnsfwError, NftError, ConntrackError) as error:
