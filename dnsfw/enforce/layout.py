@@ -25,7 +25,9 @@ MANGLE, RAW, BEFORE_DSTNAT = -150, -300, -110
 """Hook priorities. kube-proxy's dnat stands at -100; ours must see the pod's port 53 first."""
 
 TCP_SYN_ONLY = "tcp flags & (fin | syn | rst | ack) != syn"
-NAMED_PROTOCOLS = "{ tcp, udp, sctp, icmp, ipv6-icmp }"
+# By number: names need /etc/protocols, which a slim image does not have (Debian's package netbase).
+NAMED_PROTOCOLS = "{ 6, 17, 132, 1, 58 }"
+TCP_AND_UDP = "{ 6, 17 }"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ def granted_body(layout: Layout, ranges: frozenset[Piece]) -> tuple[str, ...]:
     for family in FAMILIES:
         sets, pair = layout.sets_of(family), f"{family.ip} saddr . {family.ip} daddr"
         body.append(f"ct mark set {pair} . meta l4proto . th dport map @{sets.port.name} goto pass")
-    body.append("meta l4proto { tcp, udp } th dport 853 return")
+    body.append(f"meta l4proto {TCP_AND_UDP} th dport 853 return")
     for family in FAMILIES:
         sets, pair = layout.sets_of(family), f"{family.ip} saddr . {family.ip} daddr"
         body.append(f"ct mark set {pair} map @{sets.any.name} goto pass")
@@ -188,7 +190,7 @@ def refuse_body(layout: Layout) -> tuple[str, ...]:
     return (
         f"ip saddr @{layout.v4.refused.name}",
         f"ip6 saddr @{layout.v6.refused.name}",
-        "meta l4proto tcp reject with tcp reset",
+        "meta l4proto 6 reject with tcp reset",
         "reject with icmpx admin-prohibited",
     )
 
@@ -208,7 +210,7 @@ def egress_body(layout: Layout) -> tuple[str, ...]:
     for family in FAMILIES:
         ip, sets = family.ip, layout.sets_of(family)
         body += [
-            f"{ip} saddr @{sets.asks.name} ct direction original meta l4proto {{ tcp, udp }} th dport 53 goto refuse",
+            f"{ip} saddr @{sets.asks.name} ct direction original meta l4proto {TCP_AND_UDP} th dport 53 goto refuse",
             f"{ip} saddr @{sets.selected.name} {ip} daddr @{sets.internal.name} goto pass",
             f"{ip} saddr @{sets.internal.name} {ip} daddr @{sets.selected.name} goto pass",
             f"{ip} saddr @{sets.selected.name} ct state invalid drop",

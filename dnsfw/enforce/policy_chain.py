@@ -85,7 +85,7 @@ def port_matches(ports: PortSet) -> list[str]:
         spans.setdefault(protocol, []).append(str(low) if low == high else f"{low}-{high}")
     matches = [f"{NAMES[protocol]} dport {{ {', '.join(texts)} }} " for protocol, texts in spans.items()]
     if ports.contains(ICMP, None):
-        matches.append("meta l4proto { icmp, ipv6-icmp } ")
+        matches.append("meta l4proto { 1, 58 } ")
     if ports.contains(UNNAMED_PROTOCOL, None):
         matches.append(f"meta l4proto != {NAMED_PROTOCOLS} ")
     return matches
