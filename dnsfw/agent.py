@@ -55,7 +55,8 @@ def run_agent(settings: RunSettings) -> int:
     try:
         return uvloop.run(_main(settings))
     except (DnsfwError, NftError, ConntrackError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 -- the one message of a start that failed, for people
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)  # noqa: T201 -- why the start failed, for people
         return 1
 
 
@@ -127,12 +128,11 @@ class Agent:
                 task.cancel()
 
     async def _enforcer(self, stack: AsyncExitStack) -> Enforcer:
-        kernel, reader = await RealKernel.open(), await RealKernel.open()
+        kernel = await RealKernel.open()
         stack.push_async_callback(kernel.close)
-        stack.push_async_callback(reader.close)
         connections = Conntrack()
         stack.callback(connections.close)
-        enforcer = Enforcer(self._settings.enforce, kernel, reader, connections, self._clock)
+        enforcer = Enforcer(self._settings.enforce, kernel, connections, self._clock)
         stack.callback(enforcer.close)
         return enforcer
 

@@ -35,7 +35,8 @@ from nft.objects import Set
 
 log = structlog.get_logger(__name__)
 SWEEP_S = 30.0
-COMPARE_S = 60.0
+COMPARE_S, COMPARE_SHARE = 60.0, 50
+"""A comparison a minute, or as seldom as keeps it to a fiftieth of one core: to list a set costs the kernel its size squared."""
 SETTLE_S = 0.2
 """A foreign hand seldom stops after one commit: the elements are compared when it has had time to finish."""
 RETRY_S = 0.5
@@ -75,11 +76,11 @@ class EnforceStats:
 class Enforcer:
     """Keeps `policy.grants.Grants`; `run` is its slow work, for as long as the process lives."""
 
-    def __init__(self, settings: EnforceSettings, kernel: Kernel, reader: Kernel, connections: Connections, clock: Clock) -> None:
+    def __init__(self, settings: EnforceSettings, kernel: Kernel, connections: Connections, clock: Clock) -> None:
         journal, layout = Journal(settings.journal), Layout(settings)
         guard = Guard.of(settings, os.urandom(4).hex()) if kernel.features.has_owner else Guard(None)
         numbers = Numbers(settings.highest_number, journal.note)
-        self.state = State(settings, layout, kernel, reader, connections, clock, journal, numbers, guard)
+        self.state = State(settings, layout, kernel, connections, clock, journal, numbers, guard)
         self._structure = Structure(layout, kernel)
         self._reconciler = Reconciler(self.state, self._structure)
         self._keeper = Keeper(self.state, self._structure, self._reconciler)
@@ -166,10 +167,13 @@ class Enforcer:
                 log.warning("ended grants could not be swept", reason=str(error))
 
     async def _compare(self) -> None:
+        took = 0.0
         while True:
-            await asyncio.sleep(COMPARE_S)
+            await asyncio.sleep(max(COMPARE_S, COMPARE_SHARE * took))
+            begun = self.state.clock.now()
             try:
                 await self.compare_now()
+                took = self.state.clock.now() - begun
             except NftError as error:
                 log.warning("the kernel could not be compared", reason=str(error))
                 self._alarm.set()

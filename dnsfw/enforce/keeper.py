@@ -94,6 +94,7 @@ class Keeper:
         state = self._state
         await self._structure.build(snapshot, replace=replace)
         state.placed = {}
+        state.deferred.clear()
         self._reconciler.place(snapshot)
         for batch in batches(self._all_grants(snapshot)):
             state.commit(batch)

@@ -168,21 +168,26 @@ class Layout:
         )
 
 
+def is_live(layout: Layout) -> str:
+    """The decision that a connection bears is in force."""
+    return f"ct mark & {layout.settings.ct_mask:#010x} @{layout.live.name}"
+
+
 def granted_body(layout: Layout, ranges: frozenset[Piece]) -> tuple[str, ...]:
     """What DNS has told the pod. Port 853 only by an element that names it: the wider maps come behind its return (design §1)."""
     body: list[str] = []
     for family in FAMILIES:
         sets, pair = layout.sets_of(family), f"{family.ip} saddr . {family.ip} daddr"
-        body.append(f"ct mark set {pair} . meta l4proto . th dport map @{sets.port.name} goto pass")
+        body.append(f"ct mark set {pair} . meta l4proto . th dport map @{sets.port.name} goto admitted")
     body.append(f"meta l4proto {TCP_AND_UDP} th dport 853 return")
     for family in FAMILIES:
         sets, pair = layout.sets_of(family), f"{family.ip} saddr . {family.ip} daddr"
-        body.append(f"ct mark set {pair} map @{sets.any.name} goto pass")
-        body.append(f"ct mark set {pair} . meta l4proto map @{sets.protocol.name} goto pass")
-        body.append(f"meta l4proto != {NAMED_PROTOCOLS} ct mark set {pair} map @{sets.other.name} goto pass")
+        body.append(f"ct mark set {pair} map @{sets.any.name} goto admitted")
+        body.append(f"ct mark set {pair} . meta l4proto map @{sets.protocol.name} goto admitted")
+        body.append(f"meta l4proto != {NAMED_PROTOCOLS} ct mark set {pair} map @{sets.other.name} goto admitted")
         for piece in sorted(ranges):
             match = f"meta l4proto {piece.protocol} th dport {piece.low}-{piece.high}"
-            body.append(f"{match} ct mark set {pair} map @{layout.range_set(family, piece).name} goto pass")
+            body.append(f"{match} ct mark set {pair} map @{layout.range_set(family, piece).name} goto admitted")
     return tuple(body)
 
 
@@ -197,7 +202,14 @@ def refuse_body(layout: Layout) -> tuple[str, ...]:
 
 def open_body(layout: Layout) -> tuple[str, ...]:
     """The end of a policy that refuses nothing by default: the connection gets the pod's `open` number."""
-    return tuple(f"ct mark set {family.ip} saddr map @{layout.sets_of(family).open.name} goto pass" for family in FAMILIES)
+    return tuple(f"ct mark set {family.ip} saddr map @{layout.sets_of(family).open.name} goto admitted" for family in FAMILIES)
+
+
+def admitted_body(layout: Layout) -> tuple[str, ...]:
+    """An element gives a number; only a live one opens a connection, so elements of a number that has left are inert before they are
+    gone.
+    """
+    return (f"{is_live(layout)} goto pass", "goto refuse")
 
 
 def pass_body(layout: Layout) -> tuple[str, ...]:
@@ -220,15 +232,15 @@ def egress_body(layout: Layout) -> tuple[str, ...]:
             f"ct direction reply {ip} saddr . {ip} daddr @{sets.cut.name} drop",
             f"ct direction reply {ip} saddr @{sets.selected.name} goto pass",
         ]
-    is_live = f"ct mark & {layout.settings.ct_mask:#010x} @{layout.live.name}"
+    live = is_live(layout)
     # An ICMP error counts as part of the connection that it quotes, whoever sends it: a pod could quote its neighbour's, and so reach that
     # one's peer, or give that one's connection its own number. Errors come to selected pods (path MTU), none leaves them.
-    body.append(f"ct state new,established {is_live} goto pass")
+    body.append(f"ct state new,established {live} goto pass")
     body += [f"{family.ip} saddr @{layout.sets_of(family).selected.name} ct state related drop" for family in FAMILIES]
     for family in FAMILIES:
         ip, sets = family.ip, layout.sets_of(family)
         body += [
-            f"{ip} daddr @{sets.selected.name} ct state related {is_live} goto pass",
+            f"{ip} daddr @{sets.selected.name} ct state related {live} goto pass",
             f"{ip} saddr vmap @{sets.pods.name}",
             f"ct direction reply {ip} daddr @{sets.selected.name} drop",
             f"{ip} daddr @{sets.selected.name} ct state new {TCP_SYN_ONLY} drop",
@@ -298,6 +310,7 @@ def common_chains(layout: Layout, ranges: frozenset[Piece], masks: Iterable[Mask
     return {
         layout.chain("pass"): pass_body(layout),
         layout.chain("refuse"): refuse_body(layout),
+        layout.chain("admitted"): admitted_body(layout),
         layout.chain("embedded"): embedded_body(masks),
         layout.chain("granted"): granted_body(layout, ranges),
     }

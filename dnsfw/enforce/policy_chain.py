@@ -94,7 +94,7 @@ def port_matches(ports: PortSet) -> list[str]:
 def _verdict(layout: Layout, family: Family, step: Step, own: str) -> str:
     match step.action:
         case Action.ALLOW:
-            return f"ct mark set {family.ip} saddr map @{layout.rule_set(family, rule_token(step.rule)).name} goto pass"
+            return f"ct mark set {family.ip} saddr map @{layout.rule_set(family, rule_token(step.rule)).name} goto admitted"
         case Action.DENY:
             return "goto refuse"
         case Action.PASS:

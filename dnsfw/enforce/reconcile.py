@@ -6,9 +6,11 @@ Always true: from the switch on, nothing new is allowed by the old rules; when `
 
 import asyncio
 from dataclasses import dataclass, field
+from itertools import islice
 
 import structlog
 
+from dnsfw.enforce.batches import BATCH
 from dnsfw.enforce.elements import row_changes
 from dnsfw.enforce.numbers import Holder
 from dnsfw.enforce.rejudge import Judgement, PodChange, compare, judge_row, judge_rows
@@ -23,6 +25,8 @@ from nft.changes import Change, Put
 from nft.errors import NftError
 
 log = structlog.get_logger(__name__)
+AT_ONCE = 4000
+"""Changes in the transaction that switches: about 10 ms of the loop, and less than an unprivileged socket's buffer holds."""
 
 
 @dataclass(slots=True)
@@ -53,6 +57,7 @@ class Reconciler:
             switch = Switch()
             try:
                 self._switch(snapshot, judgement, switch)
+                await self._finish()
             except NftError:
                 for number in switch.leaving:
                     self._state.numbers.leave(number)
@@ -85,8 +90,17 @@ class Reconciler:
                 self._state.closed.pop(address, None)
         for subject in judgement.fresh:
             switch.subjects |= {address.packed: subject for address in subject.pod.addresses}
-        self._commit(switch.changes, snapshot)
+        now, later = switch.changes[:AT_ONCE], switch.changes[AT_ONCE:]
+        self._state.deferred = {(change.set, change.key): change for change in later}
+        self._commit(now, snapshot)
         self._state.snapshot = snapshot
+
+    async def _finish(self) -> None:
+        """What was too much for one transaction. Elements of numbers that have left open nothing, survivors' old ones are still right."""
+        deferred = self._state.deferred
+        while deferred:
+            self._state.commit([deferred.pop(key) for key in list(islice(deferred, BATCH))])
+            await asyncio.sleep(0)
 
     def _remove(self, subject: Subject, switch: Switch) -> None:
         """A pod that is gone, or has moved: its elements and numbers go, its address stays closed until another pod has it."""

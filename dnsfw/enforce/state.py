@@ -23,6 +23,7 @@ from nft.changes import Change
 from nft.conntrack import Connections
 from nft.errors import NftError
 from nft.kernel import Kernel
+from nft.objects import Set
 
 RECENT_COMMITS = 1024
 CLOSED_ADDRESSES = 65_536
@@ -31,18 +32,18 @@ CLOSED_ADDRESSES = 65_536
 
 @dataclass(slots=True)
 class State:
-    """reader: a second way to the kernel, for long dumps from another thread.
-    snapshot: the newest in force. placed: the small sets as the kernel has them. chains: policy and base chains that stand, with their
+    """snapshot: the newest in force. placed: the small sets as the kernel has them. chains: policy and base chains that stand, with their
     rules.
     cut: (pod address, peer) -> until, kept out of the way of ingress. closed: addresses of removed pods, oldest first. trouble: why
     nothing may be granted now, "" when all is well.
+    deferred: changes of elements that may wait, since their numbers are dead or survivors' (a newer change of the same element replaces
+    them).
     written: rows written while a new snapshot is being judged, None otherwise.
     """
 
     settings: EnforceSettings
     layout: Layout
     kernel: Kernel
-    reader: Kernel
     connections: Connections
     clock: Clock
     journal: Journal
@@ -58,11 +59,14 @@ class State:
     commit_failures: int = 0
     commit_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_COMMITS))
     written: set[RowKey] | None = None
+    deferred: dict[tuple[Set, bytes], Change] = field(default_factory=dict)
 
     def commit(self, changes: Sequence[Change]) -> None:
         """One transaction, acknowledged when this returns; NftError: nothing of it has happened."""
         if not changes:
             return
+        for change in changes if self.deferred else ():
+            self.deferred.pop((change.set, change.key), None)
         begun = perf_counter()
         try:
             self.kernel.commit(changes)

@@ -95,7 +95,7 @@ async def compare(state: State, standing: Iterable[Set]) -> int:
     wrong = _compare_small(state, snapshot)
     for of in grant_sets(state.layout, tuple(standing)):
         begun = state.clock.now()
-        elements = await asyncio.to_thread(state.reader.read_elements, of)
+        elements = await state.kernel.fetch_elements(of)
         wrong += await _compare_grants(state, of, elements, begun)
     if wrong:
         log.warning("elements in the kernel were not what they should be; mended", count=wrong)

@@ -122,7 +122,7 @@ class Node:
         return bool(now.mark) and self.is_live(now.mark)
 
     def _enforcer(self) -> Enforcer:
-        return Enforcer(self.settings, self.kernel, self.kernel, self.connections, self.clock)
+        return Enforcer(self.settings, self.kernel, self.connections, self.clock)
 
 
 async def ruleset(node: Node) -> dict[str, object]:

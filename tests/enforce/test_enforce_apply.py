@@ -216,3 +216,23 @@ async def test_numbers_are_not_used_again_while_connections_bear_them() -> None:
     await node.enforcer.sweep_now()
     assert (await node.told("a", "www.example.net", WWW)).__class__ is Granted
     assert node.number("10.0.0.1", WWW) != flow.mark
+
+
+async def test_a_large_revocation_is_in_force_before_its_last_element_is_gone() -> None:
+    """More than one transaction holds: the first makes the numbers dead, and what is granted again meanwhile is not taken away."""
+    node = Node()
+    await node.start([WEB], [POD, OTHER])
+    for block in range(9):
+        await node.told(
+            "a", "www.example.net", *(f"198.18.{block}.{low}" for low in range(256)), *(f"198.19.{block}.{low}" for low in range(256))
+        )
+    flow = node.opens("10.0.0.1", "198.18.0.1")
+    commits = len(node.kernel.commits)
+    await node.change([rule("web", peer("*.example.net", on=["tcp/22"]))], [POD, OTHER])
+
+    assert not node.lives(flow)
+    assert len(node.kernel.commits) > commits + 2
+    assert not node.is_live(flow.mark)
+    assert node.lets("10.0.0.1", "198.18.0.1", 22)
+    assert not node.lets("10.0.0.1", "198.18.0.1", 443)
+    assert await node.enforcer.compare_now() == 0
