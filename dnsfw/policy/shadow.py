@@ -42,9 +42,9 @@ def _sayings(prepared: Prepared) -> Iterator[tuple[Pattern | IPNetwork, PortSet]
 
 
 def _covers(wide: Pattern | IPNetwork, narrow: Pattern | IPNetwork) -> bool:
-    if isinstance(wide, Pattern) or isinstance(narrow, Pattern):
-        return isinstance(wide, Pattern) and isinstance(narrow, Pattern) and wide.covers(narrow)
-    return is_within(narrow, wide)
+    if isinstance(wide, Pattern):
+        return isinstance(narrow, Pattern) and wide.covers(narrow)
+    return not isinstance(narrow, Pattern) and is_within(narrow, wide)
 
 
 def is_within(narrow: IPNetwork, wide: IPNetwork) -> bool:

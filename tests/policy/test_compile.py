@@ -11,6 +11,7 @@ from worlds import SETTINGS, WEB, allow, deny, judge, leave, packed, peer, pod, 
 from dnsfw.names import parse_name
 from dnsfw.policy.model import Action, LeaseLimits, Mode, PodUid, Rule, RuleRef
 from dnsfw.policy.ports import TCP, Kind, Piece
+from dnsfw.policy.selection import in_order
 from dnsfw.policy.snapshot import Snapshot, Stance
 
 A = rule("a", peer("*.example.net", on=[WEB]))
@@ -241,6 +242,7 @@ def test_hashes_are_the_same_in_every_process() -> None:
     """Written down once: a restart must find its decisions again."""
     of = policy(*SAME, rule("n", peer("192.0.2.0/24", on=["udp/1-9"])))
 
+    assert basis(replace(A, mode=Mode.AUDIT), SAME[1]) == "72b8d35181bc122ab10e0d2d59f2d5b1"
     assert of.key == "6f9e8e0730751bbf69bccfe80276b1b1"
     assert basis(*SAME) == "12ee169281f85079f071b81d1b088b30"
 
@@ -269,7 +271,14 @@ def test_entries_are_in_order_of_judgement() -> None:
 
     assert [str(entry.rule) for entry in policy(*rules).entries] == expected
     assert [str(entry.rule) for entry in policy(*reversed(rules)).entries] == expected
-    assert [entry.rule.uid for entry in policy(*rules).entries][5:7] == ["", "2"]
+    assert [entry.rule.uid for entry in policy(*reversed(rules)).entries][5:7] == ["", "2"]
+
+
+def test_rules_of_several_namespaces_are_in_order_too() -> None:
+    """As `dnsfw check` lists them."""
+    rules = [rule("a", namespace="y"), rule("b", namespace="x"), rule("a", namespace="x")]
+
+    assert [str(each.ref) for each in in_order(rules)] == ["x/a", "x/b", "y/a"]
 
 
 def test_steps_are_the_networks_in_order() -> None:

@@ -241,6 +241,13 @@ def test_filter_off_grants_as_judged() -> None:
     assert judge(of, "b.example.net", OUTSIDE) == {}
 
 
+def test_the_root_is_a_name_as_others_are() -> None:
+    """`*` is every name, the root too."""
+    assert verdict(policy(ALLOW_ALL), ".") == (*YES, Reason.ALLOWED, "shop/all")
+    assert verdict(policy(ALLOW_A), ".") == (*NO, Reason.NO_RULE, "")
+    assert verdict(policy(deny("d", peer("*")), ALLOW_ALL), ".") == (*NO, Reason.DENIED_BY_RULE, "d")
+
+
 @pytest.mark.parametrize("name", ["cluster.example", "db.shop.svc.CLUSTER.example", "7.0.244.10.in-addr.arpa"])
 def test_names_of_the_cluster_resolve_and_grant_nothing(name: str) -> None:
     """They are the cluster's business, whatever the rules say, even if a rule allows them or their address."""

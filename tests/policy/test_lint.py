@@ -97,6 +97,16 @@ def test_namespaced_rules_that_are_shadowed(before: list[Rule], by: str | None) 
     assert [line for line in lint(A, *before, namespaces={"shop": {}}) if line.startswith(SHADOWED)] == ([SHADOWED + by] if by else [])
 
 
+def test_what_selects_everything_shadows_what_selects_some() -> None:
+    """All pods, all namespaces and all accounts are at least those of any rule."""
+    wide = deny("d", peer("*"), priority=1)
+    narrow = allow("z", peer("x.net"), selector=where(app="x"), namespaces=where(pci="true"), accounts=("s",), priority=2)
+    text = "shadowed: all that it says is decided before, by d"
+
+    assert lint(wide, replace(A, selector=where(app="x"))) == [f"rule shop/a: {text}"]
+    assert lint(wide, narrow, namespaces={"shop": {}}) == [f"rule z: {text}"]
+
+
 def test_shadowed_by_several_together() -> None:
     """Name by name and port by port; those that took something are named, in order."""
     both = rule("a", peer("a.example.net", "203.0.113.0/25", on=["tcp/1-9"]))

@@ -200,6 +200,15 @@ def test_closing_gaps(set_: PortSet, closed: PortSet) -> None:
     assert set_.closing_gaps() == closed
 
 
+def test_numbers_and_words_are_those_of_others() -> None:
+    """IANA's protocol numbers, and what a rule's port means without a protocol."""
+    assert (ICMP, TCP, UDP, ICMPV6, SCTP) == (1, 6, 17, 58, 132)
+    assert [kind.value for kind in Kind] == ["port", "range", "protocol", "other", "any"]
+    assert PortEntry(port=443) == PortEntry("TCP", 443, None)
+    assert ports_of([PortEntry("ICMP", 8)]) == ports("icmp")
+    assert Piece(Kind.OTHER) == Piece(Kind.OTHER, 0, 0, 0)
+
+
 def test_partial_protocols_and_restriction() -> None:
     """Partly held protocols are those that may need ranges; 853 alone says nothing, since it is always a piece of its own."""
     assert partial_protocols(ports("tcp/443", "udp", "sctp/1-2")) == {TCP, SCTP}
