@@ -35,7 +35,6 @@ class ForwarderSettings:
     upstreams: who is asked, in this order while they answer (`--upstream`).
     interfaces: names or patterns of the pods' interfaces (`--interface`); empty: nobody is waited for, an unknown source is refused.
     refusal: how a refused name is answered (`--refusal`).
-    has_0x20: whether the letters' case of an upstream query is random too.
 
     answer_seconds: from a query's arrival to an answer or SERVFAIL; glibc gives up at 5.
     pod_wait_seconds: how long a query from an unknown address on a pod's interface waits for the pod to become known.
@@ -57,10 +56,9 @@ class ForwarderSettings:
     upstreams: tuple[Endpoint, ...]
     interfaces: tuple[str, ...] = ()
     refusal: Refusal = Refusal.NXDOMAIN
-    has_0x20: bool = True
     answer_seconds: float = 4.0
     pod_wait_seconds: float = 2.0
-    upstream_seconds: float = 1.5
+    upstream_seconds: float = 0.8
     cache_bytes: int = 32 << 20
     cache_entries: int = 100_000
     cache_max_ttl: int = 86_400
