@@ -44,6 +44,7 @@ class Numbers:
         self._meanings: dict[int, Meaning] = {}
         self._free: list[int] = []
         self._left: set[int] = set()
+        self._inherited: set[int] = set()
         self._seen: set[int] = set()  # found at start, so `_next` must never give them: they come back through `_free`
 
     def of(self, holder: Holder) -> int | None:
@@ -82,8 +83,17 @@ class Numbers:
     def adopt(self, number: int, meaning: Meaning) -> None:
         """Take over what stood in the kernel at start."""
         self._seen.add(number)
+        self._inherited.add(number)
         self._by_holder[meaning.holder] = number
         self._meanings[number] = meaning
+
+    def is_out_of_sight(self, holder: Holder, basis: str) -> bool:
+        """Whether its number may stand for more than the ledger has: connections from before our start, whose leases were over by then.
+
+        They live for as long as the content that they were granted under (`basis`) does.
+        """
+        number = self._by_holder[holder]
+        return number in self._inherited and self._meanings[number].basis != basis
 
     def rebase(self, holder: Holder, basis: str) -> None:
         """The rule's content has changed, and everything the number stood for is still allowed."""
@@ -105,6 +115,7 @@ class Numbers:
         meaning = self._meanings.pop(number, None)
         if meaning is not None and self._by_holder.get(meaning.holder) == number:
             del self._by_holder[meaning.holder]
+        self._inherited.discard(number)
         self._left.add(number)
         self._note(number, None)
 

@@ -130,7 +130,8 @@ class Reconciler:
         renumbered: set[RuleRef] = set()
         for holder in numbers.holders_of(uid):
             basis = basis_at(change.after, bases[holder.rule]) if holder.rule in bases else statics.get(holder)
-            if holder.rule in lost or basis is None or change.before.policy.stance is not change.after.policy.stance:
+            is_lost = holder.rule in lost or change.before.policy.stance is not change.after.policy.stance
+            if is_lost or basis is None or numbers.is_out_of_sight(holder, basis):
                 renumbered.add(holder.rule)
                 self._split(holder, basis, change.after, switch)
             else:

@@ -11,7 +11,7 @@ import structlog
 
 from dnsfw.clock import Instant
 from dnsfw.enforce.batches import batches
-from dnsfw.enforce.elements import element_place, row_changes, timeout_ms
+from dnsfw.enforce.elements import ENDED_S, element_place, row_changes, timeout_ms
 from dnsfw.enforce.found import address_size, grant_sets, piece_of
 from dnsfw.enforce.numbers import Holder
 from dnsfw.enforce.state import State
@@ -36,6 +36,8 @@ async def sweep(state: State, waited: frozenset[int]) -> frozenset[int]:
 
     Returns the numbers to pass next time: they have left by now, so the next dump will have begun after that.
     """
+    # A connection may begin in the last moment of its lease, and behind the dump.
+    ended_before = state.clock.now() - ENDED_S
     try:
         pairs, numbers = await asyncio.to_thread(_read_connections, state)
     except ConntrackError as error:
@@ -44,7 +46,7 @@ async def sweep(state: State, waited: frozenset[int]) -> frozenset[int]:
     state.numbers.reclaim(waited, numbers)
     now = state.clock.now()
     for uid in tuple(state.ledger.pods()):
-        await _forget_ended(state, uid, pairs)
+        await _forget_ended(state, uid, pairs, ended_before)
     for pair in [pair for pair, until in state.cut.items() if until <= now]:
         del state.cut[pair]
     return state.numbers.left
@@ -62,20 +64,20 @@ def _read_connections(state: State) -> tuple[Pairs, set[int]]:
     return pairs, numbers
 
 
-async def _forget_ended(state: State, uid: PodUid, pairs: Pairs) -> None:
+async def _forget_ended(state: State, uid: PodUid, pairs: Pairs, ended_before: Instant) -> None:
     for index, address in enumerate(tuple(state.ledger.rows_of(uid)), start=1):
         subject = None if state.snapshot is None else state.snapshot.subjects.get(uid)
         if subject is not None and not any((source.packed, address) in pairs for source in subject.pod.addresses):
-            forget_row(state, subject, address)
+            forget_row(state, subject, address, ended_before)
         if index % SLICE == 0:
             await asyncio.sleep(0)
 
 
-def forget_row(state: State, subject: Subject, address: bytes) -> None:
-    """Let go the claims of one row that have ended; an element that now lives for another rule gets that rule's number."""
+def forget_row(state: State, subject: Subject, address: bytes, ended_before: Instant) -> None:
+    """Let go the claims of one row that have ended by then; an element that now lives for another rule gets that rule's number."""
     uid, now = subject.pod.uid, state.clock.now()
     row = state.ledger.row(uid, address)
-    rest = unended(row, now)
+    rest = unended(row, ended_before)
     if len(rest) == len(row):
         return
     if rest:
