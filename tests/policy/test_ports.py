@@ -200,6 +200,11 @@ def test_closing_gaps(set_: PortSet, closed: PortSet) -> None:
     assert set_.closing_gaps() == closed
 
 
+def test_elementary_icmp_and_other_protocols() -> None:
+    """One piece each."""
+    assert list(elementary(PortSet.ANY - ports("tcp", "udp", "sctp"), Cuts())) == [Piece(Kind.PROTOCOL, ICMP, 0, 0), Piece(Kind.OTHER)]
+
+
 def test_numbers_and_words_are_those_of_others() -> None:
     """IANA's protocol numbers, and what a rule's port means without a protocol."""
     assert (ICMP, TCP, UDP, ICMPV6, SCTP) == (1, 6, 17, 58, 132)
