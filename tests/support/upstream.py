@@ -37,13 +37,16 @@ class Asked:
 
     @property
     def question(self) -> bytes:
-        return self.data[12 : self.data.index(0, 12) + 5]
+        end = 12
+        while length := self.data[end]:
+            end += length + 1
+        return self.data[12 : end + 5]
 
     @property
     def name(self) -> str:
         labels, rest = [], self.question
         while rest[0]:
-            labels.append(rest[1 : 1 + rest[0]].decode())
+            labels.append(rest[1 : 1 + rest[0]].decode(errors="backslashreplace"))
             rest = rest[1 + rest[0] :]
         return ".".join(labels)
 
@@ -144,13 +147,19 @@ def other_class(make: Make) -> Make:
     return lambda asked: (data := make(asked))[: (end := 12 + len(asked.question)) - 2] + b"\x00\x03" + data[end:]
 
 
-class ScriptedUpstream:
-    """UDP and TCP at one port of loopback."""
+MakeSocket = Callable[[socket.AddressFamily, socket.SocketKind], socket.socket]
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, has_tcp: bool = True) -> None:
+
+class ScriptedUpstream:
+    """UDP and TCP at one port. `make_socket`: where, if not in this process's own network (Place.socket)."""
+
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, *, has_tcp: bool = True, make_socket: MakeSocket = socket.socket
+    ) -> None:
         self.asked: list[Asked] = []
         self.tcp_connections = 0
         self._host, self._port, self._has_tcp = host, port, has_tcp
+        self._make_socket = make_socket
         self._always: dict[str, tuple[Step, ...]] = {"udp": (), "tcp": ()}
         self._once: dict[str, deque[tuple[Step, ...]]] = {"udp": deque(), "tcp": deque()}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -182,12 +191,13 @@ class ScriptedUpstream:
 
     async def __aenter__(self) -> "ScriptedUpstream":
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        self._udp = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._udp, self._elsewhere = (self._make_socket(family, socket.SOCK_DGRAM) for _ in range(2))
+        self._udp.setblocking(False)
         self._udp.bind((self._host, self._port))
         self._udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self._elsewhere = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._elsewhere.setblocking(False)
         self._port = self._udp.getsockname()[1]
-        self._server = await asyncio.start_server(self._on_connection, self._host, self._port) if self._has_tcp else None
+        self._server = await asyncio.start_server(self._on_connection, sock=self._listening(family)) if self._has_tcp else None
         asyncio.get_running_loop().add_reader(self._udp, self._on_datagram)
         return self
 
@@ -204,6 +214,13 @@ class ScriptedUpstream:
                 await writer.wait_closed()
         self._udp.close()
         self._elsewhere.close()
+
+    def _listening(self, family: socket.AddressFamily) -> socket.socket:
+        listening = self._make_socket(family, socket.SOCK_STREAM)
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((self._host, self._port))
+        return listening
 
     def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
         task = asyncio.get_running_loop().create_task(work)
