@@ -156,6 +156,9 @@ class Enforcer:
         if self._target is not None and self._target is not self.state.snapshot:
             await self._reconciler.apply(self._target)
         await asyncio.sleep(SETTLE_S)
+        while self._reconciler.lock.locked():  # a comparison would give way to new rules, and not come again for a minute
+            async with self._reconciler.lock:
+                pass
         await self.compare_now()
 
     async def _sweep(self) -> None:

@@ -6,6 +6,7 @@ longer wanted.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
 import structlog
 
@@ -18,11 +19,13 @@ from dnsfw.policy.protected import protected_masks
 from dnsfw.policy.snapshot import Policy, Snapshot, Stance
 from nft.errors import BusyError
 from nft.kernel import Kernel
-from nft.objects import Chain, Set
+from nft.objects import Chain, Element, Set
 from nft.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 Body = tuple[str, ...]
+Span = tuple[int, int]
+"""First and last address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,26 @@ def policies_of(snapshot: Snapshot) -> dict[str, Policy]:
     return {subject.policy.key: subject.policy for subject in snapshot.subjects.values() if subject.policy.stance is not Stance.UNTOUCHED}
 
 
+def covered(spans: Iterable[Span]) -> list[Span]:
+    """The same addresses in as few spans as can be, in order: the kernel may have cut and joined them as it likes."""
+    joined: list[Span] = []
+    for first, last in sorted(spans):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return joined
+
+
+def _span(network: str) -> Span:
+    whole = ip_network(network)
+    return int(whole.network_address), int(whole.broadcast_address)
+
+
+def _span_of(element: Element) -> Span:
+    return int.from_bytes(element.key), int.from_bytes(element.key if element.key_end is None else element.key_end)
+
+
 def range_sets(layout: Layout, ranges: Iterable[Piece]) -> set[Set]:
     return {layout.range_set(family, piece) for piece in ranges for family in FAMILIES}
 
@@ -62,8 +85,15 @@ class Structure:
         self._expected: int | None = None
 
     def is_intact(self) -> bool:
-        """Whether the structure is as we left it; cheap, for it asks no libnftables. Not while a change of ours is under way."""
-        return self._expected is not None and self._kernel.fingerprint(self._layout.table) == self._expected
+        """Whether the structure, and the networks that pass or stay closed, are as we left them; cheap, for it asks no libnftables.
+
+        Not while a change of ours is under way.
+        """
+        is_same = self._expected is not None and self._kernel.fingerprint(self._layout.table) == self._expected
+        return is_same and all(
+            covered(_span_of(element) for element in self._kernel.read_elements(of)) == covered(map(_span, texts))
+            for of, texts in self.standing.members.items()
+        )
 
     def wanted(self, policies: Mapping[str, Policy], settings: PolicySettings) -> Wanted:
         layout = self._layout
