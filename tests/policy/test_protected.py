@@ -171,13 +171,13 @@ def test_encloses(network: str, is_inside: bool) -> None:
 def test_a_network_across_two_touching_ranges_is_enclosed() -> None:
     """How the operator cut the range in two does not matter."""
     halves = PolicySettings(
-        cluster_domain=parse_name("cluster.example"), protected_networks=(ip_network("10.1.0.0/16"), ip_network("10.2.0.0/15"))
+        cluster_domain=parse_name("cluster.example"), protected_networks=(ip_network("198.1.0.0/16"), ip_network("198.2.0.0/15"))
     )
 
-    assert protection_of(halves).covers(packed("10.3.255.255"))
-    assert protection_of(halves)._ipv4.hold(int(IPv4Address("10.1.0.0")), int(IPv4Address("10.3.255.255")))
-    assert not protection_of(halves).covers(packed("10.4.0.0"))
-    assert not protection_of(halves).covers(packed("10.0.255.255"))
+    assert protection_of(halves).covers(packed("198.3.255.255"))
+    assert protection_of(halves)._ipv4.hold(int(IPv4Address("198.1.0.0")), int(IPv4Address("198.3.255.255")))
+    assert not protection_of(halves).covers(packed("198.4.0.0"))
+    assert not protection_of(halves).covers(packed("198.0.255.255"))
 
 
 def test_masks_are_canonical() -> None:
