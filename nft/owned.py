@@ -126,7 +126,9 @@ def _guard_rules(family: x.Family, selected: str, internal: str) -> list[tuple[S
     outwards = is_family, x.address_in(family, "saddr", selected), x.address_in(family, "daddr", internal, inverse=True)
     inwards = is_family, x.address_in(family, "daddr", selected), x.address_in(family, "saddr", internal, inverse=True)
     mid_stream = x.state("new"), x.tcp_flags_differ(("fin", "syn", "rst", "ack"), ("syn",))
+    # An ICMP error takes its direction from the connection that it quotes, and a pod may quote its neighbour's.
     return [
+        (*outwards, x.state("related"), *drop),
         (x.direction("reply"), is_family, x.address_in(family, "saddr", selected), x.verdict("accept")),
         (*outwards, *drop),
         (*inwards, x.direction("reply"), *drop),

@@ -28,6 +28,7 @@ TCP_SYN_ONLY = "tcp flags & (fin | syn | rst | ack) != syn"
 # By number: names need /etc/protocols, which a slim image does not have (Debian's package netbase).
 NAMED_PROTOCOLS = "{ 6, 17, 132, 1, 58 }"
 TCP_AND_UDP = "{ 6, 17 }"
+IS_ICMP = "meta l4proto { 1, 58 }"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,13 +231,15 @@ def egress_body(layout: Layout) -> tuple[str, ...]:
             f"ct direction original {ip} daddr . {ip} saddr @{sets.cut.name} "
             f"update @{sets.cut.name} {{ {ip} daddr . {ip} saddr timeout {layout.settings.cut_s}s }} drop",
             f"ct direction reply {ip} saddr . {ip} daddr @{sets.cut.name} drop",
+            # An ICMP error counts as part of the connection that it quotes, in its direction, whoever sends it: a pod could quote its
+            # neighbour's, and so reach that one's peer (as an answer, where the peer had opened it), or give that one's connection its
+            # own number. Errors come to selected pods (path MTU), none leaves them. What a conntrack helper expects is related too, and
+            # is judged like anything new.
+            f"{ip} saddr @{sets.selected.name} {IS_ICMP} ct state related drop",
             f"ct direction reply {ip} saddr @{sets.selected.name} goto pass",
         ]
     live = is_live(layout)
-    # An ICMP error counts as part of the connection that it quotes, whoever sends it: a pod could quote its neighbour's, and so reach that
-    # one's peer, or give that one's connection its own number. Errors come to selected pods (path MTU), none leaves them.
     body.append(f"ct state new,established {live} goto pass")
-    body += [f"{family.ip} saddr @{layout.sets_of(family).selected.name} ct state related drop" for family in FAMILIES]
     for family in FAMILIES:
         ip, sets = family.ip, layout.sets_of(family)
         body += [
@@ -249,8 +252,12 @@ def egress_body(layout: Layout) -> tuple[str, ...]:
         for family in FAMILIES:
             ip, sets = family.ip, layout.sets_of(family)
             unknown = f'iifname "{interface}" {ip} saddr != @{sets.known.name} {ip} daddr != @{sets.internal.name}'
-            # What conntrack cannot place has no direction: the second of the two would not match it.
-            body += [f"{unknown} ct state invalid,untracked drop", f"{unknown} ct direction original goto refuse"]
+            # What conntrack cannot place has no direction: the last of them would not match it.
+            body += [
+                f"{unknown} ct state invalid,untracked drop",
+                f"{unknown} {IS_ICMP} ct state related drop",
+                f"{unknown} ct direction original goto refuse",
+            ]
     return tuple(body)
 
 
@@ -276,13 +283,32 @@ def intercept_body(layout: Layout) -> tuple[str, ...]:
 
 
 def source_body(layout: Layout) -> tuple[str, ...]:
-    """A source must belong to the interface it comes from. `::` is the source of duplicate address detection, never forwarded."""
-    return tuple(
-        f'iifname "{interface}" ip6 saddr != :: fib saddr . iif oif missing drop'
-        if protocol == "ip6"
-        else f'iifname "{interface}" ip saddr != 0.0.0.0 fib saddr . iif oif missing drop'
-        for interface in layout.settings.interfaces
-        for protocol in ("ip", "ip6")
+    """What no honest pod sends: another's address, and words to the node about the network.
+
+    A source must belong to the interface it comes from. `::` is the source of duplicate address detection, never forwarded.
+    """
+    body = tuple(rule for interface in layout.settings.interfaces for rule in _honest_body(f'iifname "{interface}"'))
+    if not body:
+        return ()
+    # An interface that the names above leave out, say one that a pod with NET_ADMIN has made on the node, is no way round them.
+    return body + tuple(f"{family.ip} saddr @{layout.sets_of(family).selected.name} {_NOT_ITS_OWN}" for family in FAMILIES)
+
+
+_NOT_ITS_OWN = "fib saddr . iif oif missing drop"
+
+
+def _honest_body(from_pods: str) -> tuple[str, ...]:
+    return (
+        f"{from_pods} ip saddr != 0.0.0.0 {_NOT_ITS_OWN}",
+        f"{from_pods} ip6 saddr != :: {_NOT_ITS_OWN}",
+        # Where kube-proxy has set route_localnet, what listens on loopback could be reached by a forged packet.
+        f"{from_pods} ip daddr 127.0.0.0/8 drop",
+        # The kernel hands an ICMP error to the socket whose packet it quotes, whoever sends it: a pod could end the forwarder's questions
+        # to its upstream. A pod that a redirect or a router advertisement is believed could be that upstream.
+        f"{from_pods} fib daddr type local meta l4proto 1 icmp type {{ 3, 4, 11, 12 }} drop",
+        f"{from_pods} fib daddr type local meta l4proto 58 icmpv6 type {{ 1, 2, 3, 4 }} drop",
+        f"{from_pods} meta l4proto 1 icmp type {{ 5, 9 }} drop",
+        f"{from_pods} meta l4proto 58 icmpv6 type {{ 134, 137 }} drop",
     )
 
 
