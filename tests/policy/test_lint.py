@@ -61,6 +61,13 @@ def test_rules_that_repeat(one: Rule, other: Rule, is_copy: bool) -> None:
     assert lint(one, other) == (["rule shop/b: repeats shop/a"] if is_copy else [])
 
 
+def test_cluster_rules_for_other_namespaces_are_no_copies() -> None:
+    """The namespaceSelector is part of whom a rule selects."""
+    one, other = (deny(name, peer("x.net"), namespaces=where(**{"kubernetes.io/metadata.name": name})) for name in ("a", "b"))
+
+    assert lint(one, other) == []
+
+
 def test_three_copies_repeat_the_first() -> None:
     """A repeated cluster rule is not called shadowed on top."""
     copies = [deny(name, peer("x.example.net")) for name in ("c", "b", "a")]
@@ -168,6 +175,10 @@ def test_labels_of_namespaces_that_nobody_gave() -> None:
     assert lint(asks, more) == ["rule d: " + text.format("pci", ""), "rule e: " + text.format("zone", "")]
     assert lint(asks, pods=(pod(), pod(namespace="bank")), namespaces=shop) == ["rule d: " + text.format("pci", " for bank")]
     assert lint(asks, rule("r", namespace="bank"), namespaces=shop) == ["rule d: " + text.format("pci", " for bank")]
+    both = deny("f", peer("*"), namespaces=where(pci="true", app="x"))
+    assert lint(both, pods=(pod(namespace="zoo"), pod(namespace="bank")), namespaces=shop) == [
+        "rule f: " + text.format("app, pci", " for bank, zoo")
+    ]
     assert lint(asks, more, pods=(pod(),), namespaces=shop) == []
     assert lint(deny("n", peer("*"), namespaces=where(**{"kubernetes.io/metadata.name": "shop"}))) == []
 
