@@ -163,8 +163,10 @@ class Installer:
             return over
         if not all(self._has_number(ask.subject, one.permit, batch) for one in wanted):
             return NotGranted(Reason.NO_NUMBER, "every decision number is in use")
-        for address in dict.fromkeys(one.address for one in wanted):
-            claims = [Claim(one.permit, ask.name, one.until) for one in wanted if one.address == address]
+        claims_on: dict[bytes, list[Claim]] = {}
+        for one in wanted:
+            claims_on.setdefault(one.address, []).append(Claim(one.permit, ask.name, one.until))
+        for address, claims in claims_on.items():
             self._write(ask.subject, address, claims, batch, now)
         count = sum(len(one.permit.pieces) for one in wanted)
         return Granted(min((one.until for one in wanted), default=FOREVER), min((one.ttl for one in wanted), default=ask.ttl), count)
