@@ -45,7 +45,7 @@ def timeout_ms(until: Instant, now: Instant) -> int:
     return max(1, ceil((until - now) * 1000))
 
 
-def row_changes(  # noqa: PLR0917 -- one row's before and after; names would hide the symmetry at the four places that call it
+def row_changes(  # noqa: PLR0917 -- one row's before and after; names would hide the symmetry at the places that call it
     layout: Layout,
     sources: Iterable[IPAddress],
     destination: bytes,
@@ -64,20 +64,16 @@ def row_changes(  # noqa: PLR0917 -- one row's before and after; names would hid
     for source in sources:
         if len(source.packed) != len(destination):
             continue
-        for piece in old.keys() - new.keys():
-            if old[piece].until <= now - ENDED_S:
+        for piece in old | new:
+            was, will = old.get(piece), new.get(piece)
+            if was == will and (will is None or will.rule not in renumbered):
                 continue
-            changes.append(Discard(*element_place(layout, source.packed, destination, piece)))
-        for piece, (rule, until) in new.items():
-            was = old.get(piece)
-            is_same_data = was is None or (was.rule == rule and rule not in renumbered)
-            if until <= now or (is_same_data and was is not None and was.until >= until):
-                continue
-            number = number_of(rule)
             place = element_place(layout, source.packed, destination, piece)
-            if number is None:
-                changes.append(Discard(*place))
-            else:
+            number = number_of(will.rule) if will is not None and will.until > now else None
+            if will is not None and number is not None:
+                is_same_data = was is None or (was.rule == will.rule and will.rule not in renumbered)
                 change = Add if is_same_data else Put
-                changes.append(change(*place, mark_of(layout, number), timeout_ms(until, now)))
+                changes.append(change(*place, mark_of(layout, number), timeout_ms(will.until, now)))
+            elif was is not None and was.until > now - ENDED_S:
+                changes.append(Discard(*place))
     return changes

@@ -11,7 +11,7 @@ import structlog
 
 from dnsfw.clock import Instant
 from dnsfw.enforce.batches import batches
-from dnsfw.enforce.elements import ENDED_S, element_place, row_changes, timeout_ms
+from dnsfw.enforce.elements import ENDED_S, element_place, timeout_ms
 from dnsfw.enforce.found import address_size, grant_sets, piece_of
 from dnsfw.enforce.numbers import Holder
 from dnsfw.enforce.state import State
@@ -68,21 +68,17 @@ async def _forget_ended(state: State, uid: PodUid, pairs: Pairs, ended_before: I
     for index, address in enumerate(tuple(state.ledger.rows_of(uid)), start=1):
         subject = None if state.snapshot is None else state.snapshot.subjects.get(uid)
         if subject is not None and not any((source.packed, address) in pairs for source in subject.pod.addresses):
-            forget_row(state, subject, address, ended_before)
+            forget_row(state, uid, address, ended_before)
         if index % SLICE == 0:
             await asyncio.sleep(0)
 
 
-def forget_row(state: State, subject: Subject, address: bytes, ended_before: Instant) -> None:
-    """Let go the claims of one row that have ended by then; an element that now lives for another rule gets that rule's number."""
-    uid, now = subject.pod.uid, state.clock.now()
+def forget_row(state: State, uid: PodUid, address: bytes, ended_before: Instant) -> None:
+    """Let go the claims of one row that have ended by then; no element rests on them, for the longest claim names its rule."""
     row = state.ledger.row(uid, address)
     rest = unended(row, ended_before)
-    if len(rest) == len(row):
-        return
-    if rest:
-        state.commit(row_changes(state.layout, subject.pod.addresses, address, row, rest, state.numbers_of(uid), now))
-    state.ledger.accept({RowKey(uid, address): rest})
+    if len(rest) < len(row):
+        state.ledger.accept({RowKey(uid, address): rest})
 
 
 def unended(row: Row, now: Instant) -> Row:

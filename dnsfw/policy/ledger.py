@@ -58,15 +58,16 @@ def is_adopted(name: Name) -> bool:
 
 
 def standings(row: Row) -> dict[Piece, Standing]:
-    """The elements of a row. The first claim on a permission names the rule: renewals by others must not rewrite the number."""
+    """The elements of a row. The claim that lasts longest names the rule (of several, the first).
+
+    So a connection never bears the number of a rule whose own lease was over when it began.
+    """
     found: dict[Piece, Standing] = {}
     for permit, _, until in row:
         for piece in permit.pieces:
             before = found.get(piece)
-            if before is None:
+            if before is None or before.until < until:
                 found[piece] = Standing(permit.rule, until)
-            elif before.until < until:
-                found[piece] = Standing(before.rule, until)
     return found
 
 

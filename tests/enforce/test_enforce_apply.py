@@ -236,3 +236,35 @@ async def test_a_large_revocation_is_in_force_before_its_last_element_is_gone() 
     assert node.lets("10.0.0.1", "198.18.0.1", 22)
     assert not node.lets("10.0.0.1", "198.18.0.1", 443)
     assert await node.enforcer.compare_now() == 0
+
+
+ONE, TWO = rule("one", peer("one.example.net", on=["tcp/443"])), rule("two", peer("two.example.net", on=["tcp/443"]))
+
+
+@pytest.mark.parametrize("between", [pytest.param(0, id="beside"), pytest.param(45, id="after")])
+async def test_shared_address_closes_with_the_rule_that_held_it_open(between: float) -> None:
+    """Two rules have told the address; what only the longer lease allows ends with its rule, connections of that time too."""
+    node = Node()
+    await node.start([ONE, TWO], [POD])
+    await node.told("a", "one.example.net", WWW, ttl=30)
+    node.clock.advance(between)
+    await node.told("a", "two.example.net", WWW, ttl=3600)
+    node.clock.advance(45 - between)
+    flow = node.opens("10.0.0.1", WWW)
+    await node.change([ONE], [POD])
+
+    assert not node.lets("10.0.0.1", WWW)
+    assert not node.is_live(flow.mark)
+
+
+async def test_shared_address_stays_open_for_the_rule_that_is_left() -> None:
+    """The shorter lease still runs: it keeps what it was given, and no more."""
+    node = Node()
+    await node.start([ONE, TWO], [POD])
+    await node.told("a", "one.example.net", WWW, ttl=30)
+    await node.told("a", "two.example.net", WWW, ttl=3600)
+    await node.change([ONE], [POD])
+
+    assert node.lets("10.0.0.1", WWW)
+    node.clock.advance(45)
+    assert not node.lets("10.0.0.1", WWW)

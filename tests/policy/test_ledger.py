@@ -52,16 +52,17 @@ def test_one_claim_for_each_rule_and_name(first: list[Claim], second: list[Claim
     assert {(each.permit.rule, each.name) for each in row} == {(each.permit.rule, each.name) for each in (*first, *second)}
 
 
-def test_first_claim_names_the_rule() -> None:
-    """Another rule's renewal must not rewrite the number that connections bear."""
+def test_longest_claim_names_the_rule() -> None:
+    """What outlives the other's lease bears its own rule's number: it must end with that rule."""
     row = with_claims((claim(WEB, "x.example.net", 10),), [claim(BOTH, "x.example.net", 50)])
 
-    assert standings(row) == {HTTPS: Standing(WEB.rule, 50), SSH: Standing(BOTH.rule, 50)}
+    assert standings(row) == {HTTPS: Standing(BOTH.rule, 50), SSH: Standing(BOTH.rule, 50)}
 
 
-def test_shorter_claim_of_the_first_rule_keeps_the_longer_end() -> None:
-    """A later, shorter claim on the same permission changes nothing."""
-    row = (claim(WEB, "x.example.net", 50), claim(BOTH, "y.example.net", 10))
+@pytest.mark.parametrize("until", [10, 50])
+def test_claim_that_lasts_no_longer_changes_nothing(until: float) -> None:
+    """Neither a shorter claim nor one that ends at the same time takes the permission over."""
+    row = (claim(WEB, "x.example.net", 50), claim(BOTH, "y.example.net", until))
 
     assert standings(row)[HTTPS] == Standing(WEB.rule, 50)
 
