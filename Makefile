@@ -1,12 +1,16 @@
 # `make demo` and `make test` do everything on a fresh machine; each makes its environment first (tools/bootstrap), quickly if it is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long cover lint format lock clean
+.PHONY: help demo test test-long cover fuzz lint format lock clean
 
 VENV ?= .venv
 # Two cores, two workers; a file's tests stay together, since its laboratory is built once.
 WORKERS ?= 2
 PYTEST ?=
+SECONDS ?= 60
+FUZZ_TARGETS ?= wire netlink rules
+SECONDS ?= 60
+FUZZ_TARGETS ?= wire netlink rules
 
 ENTER = . $(VENV)/activate &&
 
@@ -26,6 +30,18 @@ test: ## all tests but the long ones; the pure packages' own tests must cover ev
 test-long: ## the long ones only
 	@tools/bootstrap test $(VENV)
 	@$(ENTER) pytest -q -m long $(PYTEST)
+
+fuzz: ## hostile bytes against each decoder, SECONDS=60 each; what escapes lies in fuzz/found/, and `python fuzz/…_target.py FILE` repeats it
+	@tools/bootstrap test $(VENV)
+	@$(ENTER) python -c 'import atheris' 2>/dev/null || python -m pip --disable-pip-version-check install --quiet --require-hashes --prefer-binary -r requirements-fuzz.lock
+	@$(ENTER) python fuzz/seeds.py
+	@$(ENTER) for target in $(FUZZ_TARGETS); do python fuzz/$${target}_target.py --seconds $(SECONDS) || exit; done
+
+fuzz: ## hostile bytes against each decoder, SECONDS=60 each; what escapes lies in fuzz/found/, and `python fuzz/…_target.py FILE` repeats it
+	@tools/bootstrap test $(VENV)
+	@$(ENTER) python -c 'import atheris' 2>/dev/null || python -m pip --disable-pip-version-check install --quiet --require-hashes --prefer-binary -r requirements-fuzz.lock
+	@$(ENTER) python fuzz/seeds.py
+	@$(ENTER) for target in $(FUZZ_TARGETS); do python fuzz/$${target}_target.py --seconds $(SECONDS) || exit; done
 
 lint: ## ruff, mypy --strict, the arrows between packages, shellcheck where it is
 	@tools/bootstrap lint $(VENV)
@@ -48,6 +64,8 @@ lock: ## look for the newest versions that pyproject.toml allows, and lock them
 	@tools/bootstrap lint $(VENV)
 	@$(ENTER) $(COMPILE) --upgrade --output-file requirements.lock
 	@$(ENTER) $(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	@$(ENTER) $(COMPILE) --upgrade --extra fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock
+	@$(ENTER) $(COMPILE) --upgrade --extra fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) build dnsfw.egg-info mutants .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,90 @@
+"""`python -m bench`: run the cases, write what they found.
+
+Touches namespaces of its own, a scratch folder, bench/results and docs/performance.md.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bench import lab, report
+from bench.cases import audit, grants, latency, packets, rules, throughput
+from bench.figures import Result
+from bench.setup import Setup, available
+from bench.shell import BenchError
+
+ROOT = Path(__file__).parent.parent
+CACHE = Path(__file__).parent / ".cache"
+
+CASES: Mapping[str, Callable[[Setup], Result]] = {
+    "forwarded": throughput.forwarded,
+    "cached": throughput.cached,
+    "zipf": throughput.others(throughput.ZIPF),
+    "refused": throughput.others(throughput.REFUSED),
+    "search": throughput.others(throughput.SEARCH),
+    "store": throughput.others(throughput.STORE),
+    "latency": latency.latency,
+    "audit": audit.audit,
+    "commits": grants.commits,
+    "million": grants.million,
+    "adopt": grants.adopt,
+    "connect": packets.connect,
+    "rules": rules.rules,
+}
+_NEEDED = ("dnsperf", "nft", "ip", "unshare", "nsenter")
+
+
+def main() -> int:
+    given = _arguments()
+    try:
+        for tool in _NEEDED:
+            if shutil.which(tool) is None:
+                raise BenchError(f"{tool} is not installed")
+        servers, missing = available(CACHE)
+        lab.enter()
+        return _measure(given, servers, missing)
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--cases", default="all", help=f"comma-separated, of: {', '.join(CASES)}; default all")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of load in a round")
+    parser.add_argument("--grants", type=int, default=1_000_000, help="of the case million")
+    parser.add_argument("--no-page", action="store_true", help="leave docs/performance.md and bench/results as they are")
+    parser.add_argument("--keep", type=Path, help="scratch folder that is kept, with the servers' logs")
+    given = parser.parse_args()
+    unknown = set(given.cases.split(",")) - CASES.keys() - {"all"}
+    if unknown:
+        parser.error(f"unknown case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    return given
+
+
+def _measure(given: argparse.Namespace, servers: tuple[type, ...], missing: list[str]) -> int:
+    wanted = list(CASES) if given.cases == "all" else given.cases.split(",")
+    for words in missing:
+        print(f"LEFT OUT  {words}", flush=True)
+    begun, results = time.monotonic(), []
+    with tempfile.TemporaryDirectory(prefix="dnsfw-bench-") as scratch, lab.Lab() as made:
+        folder = given.keep or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        setup = Setup(lab=made, folder=folder, rounds=given.rounds, seconds=given.seconds, grants=given.grants, servers=servers)
+        for name in wanted:
+            result = CASES[name](setup)
+            results.append(result)
+            print(report.as_text(result), flush=True)
+    machine = report.machine(ROOT, given.rounds, given.seconds, time.monotonic() - begun, missing)
+    if not given.no_page:
+        report.write(ROOT, machine, results)
+    return 1 if any(series.problems for result in results for series in result.series) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
