@@ -1,7 +1,7 @@
 # `make demo` and `make test` do everything on a fresh machine; each makes its environment first (tools/bootstrap), quickly if it is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long cover fuzz lint format lock clean
+.PHONY: help demo test test-long cover fuzz bench lint format lock clean
 
 VENV ?= .venv
 # Two cores, two workers; a file's tests stay together, since its laboratory is built once.
@@ -9,8 +9,8 @@ WORKERS ?= 2
 PYTEST ?=
 SECONDS ?= 60
 FUZZ_TARGETS ?= wire netlink rules
-SECONDS ?= 60
-FUZZ_TARGETS ?= wire netlink rules
+CASES ?= all
+ROUNDS ?= 5
 
 ENTER = . $(VENV)/activate &&
 
@@ -37,11 +37,10 @@ fuzz: ## hostile bytes against each decoder, SECONDS=60 each; what escapes lies 
 	@$(ENTER) python fuzz/seeds.py
 	@$(ENTER) for target in $(FUZZ_TARGETS); do python fuzz/$${target}_target.py --seconds $(SECONDS) || exit; done
 
-fuzz: ## hostile bytes against each decoder, SECONDS=60 each; what escapes lies in fuzz/found/, and `python fuzz/…_target.py FILE` repeats it
-	@tools/bootstrap test $(VENV)
-	@$(ENTER) python -c 'import atheris' 2>/dev/null || python -m pip --disable-pip-version-check install --quiet --require-hashes --prefer-binary -r requirements-fuzz.lock
-	@$(ENTER) python fuzz/seeds.py
-	@$(ENTER) for target in $(FUZZ_TARGETS); do python fuzz/$${target}_target.py --seconds $(SECONDS) || exit; done
+bench: ## side by side with dnsmasq, unbound and CoreDNS, 15 minutes; a part of it: make bench CASES=forwarded,cached ROUNDS=3
+	@tools/bootstrap demo $(VENV)
+	@$(ENTER) python -c 'import matplotlib' 2>/dev/null || python -m pip install --quiet 'matplotlib>=3.10' || echo 'no matplotlib: no plots' >&2
+	@$(ENTER) python -m bench --cases $(CASES) --rounds $(ROUNDS)
 
 lint: ## ruff, mypy --strict, the arrows between packages, shellcheck where it is
 	@tools/bootstrap lint $(VENV)
@@ -64,7 +63,6 @@ lock: ## look for the newest versions that pyproject.toml allows, and lock them
 	@tools/bootstrap lint $(VENV)
 	@$(ENTER) $(COMPILE) --upgrade --output-file requirements.lock
 	@$(ENTER) $(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
-	@$(ENTER) $(COMPILE) --upgrade --extra fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock
 	@$(ENTER) $(COMPILE) --upgrade --extra fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock
 
 clean: ## remove what these commands made
