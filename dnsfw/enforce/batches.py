@@ -1,15 +1,17 @@
-"""Many changes in several transactions, so that the loop gets its turn in between."""
+"""Long work in several parts, so that the loop gets its turn in between."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-
-from nft.changes import Change
+from typing import TypeVar
 
 BATCH = 500
 """About 1 ms a transaction (1,000,000 elements in 1.7 s at 200 a transaction, design §2)."""
 
 
-def batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
-    iterator = iter(changes)
-    while batch := list(islice(iterator, BATCH)):
+_Item = TypeVar("_Item")
+
+
+def batches(items: Iterable[_Item], size: int = BATCH) -> Iterator[list[_Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
         yield batch

@@ -4,7 +4,8 @@ Everything here goes in slices, so that the loop gets its turn; what is written 
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from ipaddress import ip_address
 
 import structlog
@@ -110,17 +111,21 @@ def _compare_small(state: State, snapshot: Snapshot) -> int:
 
 
 async def _compare_grants(state: State, of: Set, elements: list[Element], begun: Instant) -> int:
-    changes: list[Change] = []
+    """Each slice is judged and mended within one turn of the loop: what is true when it is looked at must be so when it is written."""
+    wrong = 0
     seen: set[bytes] = set()
-    for index, element in enumerate(elements, start=1):
-        seen.add(element.key)
-        if (change := _mend(state, of, element, begun)) is not None:
-            changes.append(change)
-        if index % SLICE == 0:
-            await asyncio.sleep(0)
-    changes += await _missing(state, of, seen)
-    for batch in batches(changes):
-        state.commit(batch)
+    for part in batches(elements, SLICE):
+        seen.update(element.key for element in part)
+        wrong += _mended(state, [change for element in part if (change := _mend(state, of, element, begun)) is not None])
+        await asyncio.sleep(0)
+    for keys in batches(_row_keys(state.ledger), SLICE):
+        wrong += _mended(state, [change for key in keys for change in _missing(state, of, key, seen)])
+        await asyncio.sleep(0)
+    return wrong
+
+
+def _mended(state: State, changes: list[Change]) -> int:
+    state.commit(changes)
     return len(changes)
 
 
@@ -145,25 +150,20 @@ def _mend(state: State, of: Set, element: Element, read_at: Instant) -> Change |
     return None if is_right else Put(of, element.key, mark_of(state.layout, number), timeout_ms(standing.until, now))
 
 
-async def _missing(state: State, of: Set, seen: set[bytes]) -> list[Change]:
+def _missing(state: State, of: Set, row_key: RowKey, seen: AbstractSet[bytes]) -> Iterator[Change]:
     """Elements that the ledger holds and nobody has seen; put again, which does no harm if they were written meanwhile."""
-    changes: list[Change] = []
-    for index, (subject, address, row) in enumerate(_rows(state, state.ledger), start=1):
-        now = state.clock.now()
-        for source in subject.pod.addresses:
-            for piece, (rule, until) in standings(row).items() if len(source.packed) == len(address) else ():
-                place, key = element_place(state.layout, source.packed, address, piece)
-                number = state.numbers.of(Holder(subject.pod.uid, rule))
-                if place == of and key not in seen and until > now + TOLERANCE_S and number is not None:
-                    changes.append(Put(of, key, mark_of(state.layout, number), timeout_ms(until, now)))
-        if index % SLICE == 0:
-            await asyncio.sleep(0)
-    return changes
+    subject = None if state.snapshot is None else state.snapshot.subjects.get(row_key.pod)
+    if subject is None:
+        return
+    now, standing = state.clock.now(), standings(state.ledger.row(*row_key))
+    for source in subject.pod.addresses:
+        for piece, (rule, until) in standing.items() if len(source.packed) == len(row_key.address) else ():
+            place, key = element_place(state.layout, source.packed, row_key.address, piece)
+            number = state.numbers.of(Holder(subject.pod.uid, rule))
+            if place == of and key not in seen and until > now + TOLERANCE_S and number is not None:
+                yield Put(of, key, mark_of(state.layout, number), timeout_ms(until, now))
 
 
-def _rows(state: State, ledger: Ledger) -> Iterable[tuple[Subject, bytes, Row]]:
-    for uid in tuple(ledger.pods()):
-        for address, row in tuple(ledger.rows_of(uid).items()):
-            subject = None if state.snapshot is None else state.snapshot.subjects.get(uid)
-            if subject is not None:
-                yield subject, address, row
+def _row_keys(ledger: Ledger) -> Iterator[RowKey]:
+    """Keys, not rows: these change while the loop has its turn."""
+    return (RowKey(uid, address) for uid in tuple(ledger.pods()) for address in tuple(ledger.rows_of(uid)))
