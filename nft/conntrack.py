@@ -1,7 +1,7 @@
 """The kernel's connection-tracking table: read it, rewrite marks in it, remove entries; over raw netlink, never a process.
 
-Touches CTNETLINK of the network namespace in which the object was made, through two sockets of its own: changes may be made while a
-dump is being read. Calls block for as long as the table is large, so they belong in a worker thread, one thread at a time.
+Touches CTNETLINK of the network namespace of whoever calls. Calls block for as long as the table is large, so they belong in worker
+threads. Each dump has a socket of its own, so dumps may run beside each other and beside changes; changes come from one thread at a time.
 Always true: an entry that stood throughout a dump is in what the dump returns; an entry that has vanished meanwhile is no error;
 no request can touch an entry that was not named by a `Flow`.
 """
@@ -74,18 +74,13 @@ _EVERYTHING = _Filter(None, None, 0)
 
 
 class Conntrack:
-    """The table of the network namespace in which this object was made."""
+    """The table of this network namespace."""
 
     def __init__(self, timeout_s: float = 5.0) -> None:
         """`timeout_s`: the longest that the kernel may leave us without a word."""
-        self._dump = _open(timeout_s)
-        try:
-            self._change = _open(timeout_s)
-        except ConntrackError:
-            self._dump.close()
-            raise
+        self._timeout_s = timeout_s
+        self._change = _open(timeout_s)
         self._sequence = 0
-        self._is_dumping = False
 
     def flows(self, *, mark_mask: int = 0, mark: int | None = None, source: bytes | None = None) -> list[Flow]:
         """All entries whose original source is `source` and whose mark & mark_mask is `mark` (no mask: the whole mark)."""
@@ -122,7 +117,6 @@ class Conntrack:
         return self._in_batches(ctcodec.delete_request, flows)
 
     def close(self) -> None:
-        self._dump.close()
         self._change.close()
 
     def __enter__(self) -> Self:
@@ -140,15 +134,13 @@ class Conntrack:
 
     def _dump_once(self, wanted: _Filter) -> Generator[Message, None, bool]:
         """One dump; returns whether the kernel calls it consistent."""
-        if self._is_dumping:
-            raise ConntrackError("conntrack dump: the one before has not been read to its end")
-        sequence = self._next_sequence()
-        request = ctcodec.dump_request(sequence, wanted.source, wanted.mark, wanted.mask)
-        self._is_dumping = True
+        request = ctcodec.dump_request(1, wanted.source, wanted.mark, wanted.mask)
+        # A sweep's dump may last seconds, and a revocation must not wait for it.
+        link = _open(self._timeout_s)
         try:
-            return (yield from _until_done(_ask(self._dump, request, sequence)))
+            return (yield from _until_done(_ask(link, request, 1)))
         finally:
-            self._is_dumping = False
+            link.close()
 
     def _in_batches(self, encode: Callable[[int, _Item], bytes], items: Iterable[_Item]) -> int:
         iterator = iter(items)
@@ -189,18 +181,14 @@ def _ask(link: socket.socket, request: bytes, sequence: int) -> Iterator[Message
 
 
 def _until_done(answers: Iterator[Message]) -> Generator[Message, None, bool]:
-    """The entries of a dump; reads on to its end even if nobody wants them, for the socket takes no other before that."""
+    """The entries of a dump; returns whether they are of one moment."""
     is_whole = True
-    try:
-        for answer in answers:
-            is_whole = is_whole and not answer.flags & codec.DUMP_INTR
-            if answer.type == ctcodec.NEW:
-                yield answer
-            elif _is_end(answer):
-                break
-    except GeneratorExit:
-        next(answer for answer in answers if _is_end(answer))
-        raise
+    for answer in answers:
+        is_whole = is_whole and not answer.flags & codec.DUMP_INTR
+        if answer.type == ctcodec.NEW:
+            yield answer
+        elif _is_end(answer):
+            break
     return is_whole
 
 

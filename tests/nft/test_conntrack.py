@@ -141,6 +141,20 @@ def test_dump_that_nobody_reads_to_its_end(keeps: Callable[[Promise], None]) -> 
     keeps(promise)
 
 
+def test_dumps_beside_each_other(keeps: Callable[[Promise], None]) -> None:
+    """A long dump keeps nobody waiting: others may look and change meanwhile, and it comes to its end."""
+
+    def promise(connections: Connections, begin: Begin) -> None:
+        begin(*(entry("192.0.2.2", port) for port in range(1, 2001)))
+        slow = iter(connections.iter_flows())
+        seen = {next(slow).source_port}
+
+        assert connections.set_mark(connections.flows(), 0x10000, MASK) == 2000
+        assert seen | {flow.source_port for flow in slow} == set(range(1, 2001))
+
+    keeps(promise)
+
+
 def test_fake_forgets_what_ended() -> None:
     """`forget` plays the kernel that ends a connection; the entry is then as any vanished one."""
     fake = FakeConntrack()
