@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from nft import codec
 from nft.codec import CodecError, Message, read_be32, read_be64, read_native32, read_text
+from nft.errors import NotValidError
 from nft.objects import Element, Set, Verdict
 
 Data = int | Verdict | None
@@ -129,7 +130,10 @@ def _data(value: bytes | None) -> Data:
     kind = _KINDS.get(read_be32(verdict.get(1, b"")))
     if kind is None:
         raise CodecError("a verdict that nobody knows")
-    return Verdict(kind, read_text(verdict[2]) if 2 in verdict else None)
+    try:
+        return Verdict(kind, read_text(verdict[2]) if 2 in verdict else None)
+    except NotValidError as error:
+        raise CodecError(f"a verdict that cannot be: {error}") from error
 
 
 def _counter(found: dict[int, bytes]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ walked once however many pointers lead there (`expand` remembers), so the work i
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dnsfw.forwarder.wire import MAX_LABEL, MAX_NAME, POINTER, RECORD, WireError, name_end
+from dnsfw.forwarder.wire import HEADER_SIZE, MAX_LABEL, MAX_NAME, POINTER, RECORD, WireError, name_end
 
 _ROOT = b"\x00"
 
@@ -52,7 +52,7 @@ def expand(data: bytes, offset: int, known: dict[int, bytes]) -> bytes:
         if octet >= POINTER:
             trail.append((offset, b""))
             offset = (octet & MAX_LABEL) << 8 | data[offset + 1]
-            if offset >= lowest:
+            if not HEADER_SIZE <= offset < lowest:  # a name that lies in the header would change with our id and flags
                 raise WireError("a pointer that does not lead backwards")
             lowest = offset
             continue

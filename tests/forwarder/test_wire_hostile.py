@@ -35,6 +35,7 @@ def malformed(data: bytes, key: bytes = KEY) -> str:
         pytest.param(response(cname(b"\1a\xc0\x21", "b.net")), "a pointer that does not lead backwards", id="b8-loop"),
         pytest.param(response(cname(b"\xff\xff", "b.net")), "a pointer that does not lead backwards", id="b8-behind-the-end"),
         pytest.param(response(cname(b"\xc0\x14", "b.net")), "no proper name", id="b8-into-a-label"),
+        pytest.param(response(cname(b"\xc0\x0b", "b.net")), "a pointer that does not lead backwards", id="b8-into-the-header"),
         pytest.param(response(opt()), "a second OPT, one of another section, or one that is not the root's", id="opt-in-answer"),
         pytest.param(
             response(authority=(opt(),)), "a second OPT, one of another section, or one that is not the root's", id="opt-in-authority"

@@ -206,6 +206,18 @@ def test_counters_and_odd_elements_are_read() -> None:
         pytest.param(
             codec.nested(1, codec.nested(1, codec.attribute(1, bytes(6))), codec.nested(2, codec.attribute(1, bytes(3)))), id="short mark"
         ),
+        pytest.param(
+            codec.nested(
+                1,
+                codec.nested(1, codec.attribute(1, bytes(6))),
+                codec.nested(2, codec.nested(2, codec.be32(1, 0xFFFF_FFFC), codec.text(2, "polic}_1"))),
+            ),
+            id="a chain's name that nobody can write",  # found by fuzzing
+        ),
+        pytest.param(
+            codec.nested(1, codec.nested(1, codec.attribute(1, bytes(6))), codec.nested(2, codec.nested(2, codec.be32(1, 0), codec.text(2, "c")))),
+            id="accepting into a chain",
+        ),
     ],
 )
 def test_odd_answers_are_refused(packed: bytes) -> None:
