@@ -176,7 +176,7 @@ def test_labels_of_namespaces_that_nobody_gave() -> None:
     assert lint(asks, pods=(pod(), pod(namespace="bank")), namespaces=shop) == ["rule d: " + text.format("pci", " for bank")]
     assert lint(asks, rule("r", namespace="bank"), namespaces=shop) == ["rule d: " + text.format("pci", " for bank")]
     both = deny("f", peer("*"), namespaces=where(pci="true", app="x"))
-    assert lint(both, pods=(pod(namespace="zoo"), pod(namespace="bank")), namespaces=shop) == [
+    assert lint(both, pods=(pod(), pod(namespace="zoo"), pod(namespace="bank")), namespaces={"shop": {"pci": "true", "app": "x"}}) == [
         "rule f: " + text.format("app, pci", " for bank, zoo")
     ]
     assert lint(asks, more, pods=(pod(),), namespaces=shop) == []

@@ -193,6 +193,7 @@ def test_contains(set_: PortSet, protocol: int, port: int | None, is_in: bool) -
         pytest.param(ports("udp/800-900"), ports("udp/800-900", "udp/853"), id="range-around"),
         pytest.param(ports("tcp/853-900"), ports("tcp/853-900"), id="range-from-853-is-as-it-was"),
         pytest.param(ports("tcp/800-852"), ports("tcp/800-852"), id="range-up-to-852-is-as-it-was"),
+        pytest.param(ports("tcp/852-854"), ports("tcp/852-854", "tcp/853"), id="its-neighbours-alone"),
         pytest.param(ports("tcp/443"), ports("tcp/443"), id="elsewhere"),
     ],
 )
