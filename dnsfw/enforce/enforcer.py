@@ -85,7 +85,6 @@ class Enforcer:
         self._reconciler = Reconciler(self.state, self._structure)
         self._keeper = Keeper(self.state, self._structure, self._reconciler)
         self._installer = Installer(self.state)
-        self._alarm = asyncio.Event()
         self._target: Snapshot | None = None
         self._mended = 0
         self._waited: frozenset[int] = frozenset()
@@ -111,7 +110,7 @@ class Enforcer:
         self._target = snapshot
         await self._keeper.start(snapshot)
         self.in_force_since = self._compared_at = self.state.clock.now()
-        self.state.kernel.on_foreign_change(self._alarm.set)
+        self.state.kernel.on_foreign_change(self.state.alarm.set)
 
     async def apply(self, snapshot: Snapshot) -> None:
         """Bring a new snapshot into force; if the kernel refuses, `run` goes on trying, and what could be wider stays closed meanwhile."""
@@ -120,9 +119,8 @@ class Enforcer:
             await self._reconciler.apply(snapshot)
             self.in_force_since = self.state.clock.now()
         except NftError as error:
-            self.state.trouble = f"the new rules are not in the kernel: {error}"
+            self.state.distrust(f"the new rules are not in the kernel: {error}")
             log.error("the new rules are not in the kernel", reason=str(error))
-            self._alarm.set()
 
     async def run(self) -> None:
         """Watch, sweep and compare until cancelled."""
@@ -138,14 +136,13 @@ class Enforcer:
     async def _watch(self) -> None:
         """Somebody has changed something, or we have failed to: look, and mend."""
         while True:
-            await self._alarm.wait()
-            self._alarm.clear()
+            await self.state.alarm.wait()
+            self.state.alarm.clear()
             try:
                 await self._heal()
             except NftError as error:
-                self.state.trouble = f"the table cannot be rebuilt: {error}"
+                self.state.distrust(f"the table cannot be rebuilt: {error}")
                 log.error("the table cannot be rebuilt; trying again", reason=str(error))
-                self._alarm.set()
                 await asyncio.sleep(RETRY_S)
 
     async def _heal(self) -> None:
@@ -179,7 +176,7 @@ class Enforcer:
                 took = self.state.clock.now() - begun
             except NftError as error:
                 log.warning("the kernel could not be compared", reason=str(error))
-                self._alarm.set()
+                self.state.alarm.set()
 
     async def repair(self, why: str) -> None:
         """Build the table anew from the ledger; NftError if the kernel will not have it."""

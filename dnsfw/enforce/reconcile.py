@@ -190,7 +190,7 @@ class Reconciler:
                 [*self._guard_members(snapshot), *changes, *differences(state.placed, wanted), *state.guard.changes(state.layout, wanted)]
             )
         except NftError as error:
-            state.trouble = f"a change of rules could not be brought into the kernel: {error}"
+            state.distrust(f"a change of rules could not be brought into the kernel: {error}")
             state.snapshot = snapshot
             raise
         state.placed = wanted

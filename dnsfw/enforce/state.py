@@ -1,9 +1,10 @@
 """All that enforcement holds, in one place, touched by the loop's thread only.
 
-Whoever changes it first commits to the kernel; a commit that fails leaves `trouble` behind, and everything is closed until the kernel has
-been brought back in line.
+Whoever changes it first commits to the kernel. Always true: where the kernel may hold anything else than this says, `trouble` is set, and
+nothing is granted until it has been brought back in line.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from dnsfw.policy.model import IPAddress, PodUid, RuleRef
 from dnsfw.policy.snapshot import Snapshot
 from nft.changes import Change
 from nft.conntrack import Connections
-from nft.errors import NftError
+from nft.errors import KernelUnreachableError, NftError
 from nft.kernel import Kernel
 from nft.objects import Set
 
@@ -35,7 +36,7 @@ class State:
     """snapshot: the newest in force. placed: the small sets as the kernel has them. chains: policy and base chains that stand, with their
     rules.
     cut: (pod address, peer) -> until, kept out of the way of ingress. closed: addresses of removed pods, oldest first. trouble: why
-    nothing may be granted now, "" when all is well.
+    nothing may be granted now, "" when all is well. alarm: wakes whoever mends.
     deferred: changes of elements that may wait, since their numbers are dead or survivors' (a newer change of the same element replaces
     them).
     written: rows written while a new snapshot is being judged, None otherwise.
@@ -55,6 +56,7 @@ class State:
     cut: dict[tuple[bytes, bytes], Instant] = field(default_factory=dict)
     closed: dict[IPAddress, None] = field(default_factory=dict)
     trouble: str = "starting"
+    alarm: asyncio.Event = field(default_factory=asyncio.Event)
     commits: int = 0
     commit_failures: int = 0
     commit_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_COMMITS))
@@ -62,19 +64,26 @@ class State:
     deferred: dict[tuple[Set, bytes], Change] = field(default_factory=dict)
 
     def commit(self, changes: Sequence[Change]) -> None:
-        """One transaction, acknowledged when this returns; NftError: nothing of it has happened."""
+        """One transaction, acknowledged when this returns; NftError: nothing of it has happened, or nobody knows, and `trouble` says so."""
         if not changes:
             return
-        for change in changes if self.deferred else ():
-            self.deferred.pop((change.set, change.key), None)
         begun = perf_counter()
         try:
             self.kernel.commit(changes)
-        except NftError:
+        except NftError as error:
             self.commit_failures += 1
+            if isinstance(error, KernelUnreachableError):
+                self.distrust(f"the kernel did not say what became of a change: {error}")
             raise
+        for change in changes if self.deferred else ():
+            self.deferred.pop((change.set, change.key), None)
         self.commits += 1
         self.commit_seconds.append(perf_counter() - begun)
+
+    def distrust(self, why: str) -> None:
+        """The kernel may not hold what we think: nothing is granted until it has been mended."""
+        self.trouble = why
+        self.alarm.set()
 
     def numbers_of(self, pod: PodUid) -> Callable[[RuleRef], int | None]:
         """Rule -> this pod's number for it."""

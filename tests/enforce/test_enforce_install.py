@@ -11,7 +11,7 @@ from dnsfw.policy.grants import Granted, NotGranted
 from dnsfw.policy.model import LeaseLimits
 from dnsfw.policy.reasons import Reason
 from nft.changes import Put
-from nft.errors import KernelUnreachableError, NoSpaceError
+from nft.errors import NoSpaceError
 
 WEB = rule("web", peer("*.example.net", on=["tcp/443"]))
 POD = pod("a", "10.0.0.1", "2001:db8:1::1", uid="a")
@@ -166,7 +166,7 @@ async def test_kernel_error_is_no_grant(node: Node) -> None:
 
 async def test_one_spoiled_grant_does_not_spoil_the_others(node: Node) -> None:
     """A batch that fails is carried out one by one."""
-    node.kernel.fail_commit(KernelUnreachableError("the batch"))
+    node.kernel.fail_commit(NoSpaceError("the batch"))
     outcomes = await asyncio.gather(node.told("a", "x.example.net", "192.0.2.1"), node.told("b", "x.example.net", "192.0.2.1"))
 
     assert all(isinstance(outcome, Granted) for outcome in outcomes)

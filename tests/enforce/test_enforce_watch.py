@@ -1,7 +1,7 @@
 """The enforcer at work on its own: it notices what others do, mends it, and goes on trying where the kernel refuses."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,8 +9,9 @@ from enforce_kit import Node, ruleset
 from worlds import peer, pod, rule
 
 from dnsfw.enforce.uninstall import uninstall
-from nft.changes import Discard
-from nft.errors import NftError
+from dnsfw.policy.grants import NotGranted
+from nft.changes import Change, Discard
+from nft.errors import KernelUnreachableError, NftError
 
 WEB = rule("web", peer("*.example.net", on=["tcp/443"]))
 POD = pod("a", "10.0.0.1", uid="a")
@@ -79,6 +80,25 @@ async def test_new_rules_that_could_not_be_prepared_come_into_force_later(node: 
 
     await node.told("a", "api.example.net", "192.0.2.2")
     assert node.lets("10.0.0.1", "192.0.2.2")
+
+
+async def test_f3_answer_that_is_lost_leads_to_a_rebuild(node: Node) -> None:
+    """The kernel has done it and nobody was told: no grant is said, and nothing of it is left that a later revocation could miss."""
+    commit = node.kernel.commit
+
+    def done_but_unheard(changes: Sequence[Change]) -> None:
+        commit(changes)
+        raise KernelUnreachableError("the answer was lost")
+
+    node.kernel.commit = done_but_unheard  # type: ignore[method-assign]  # a kernel between the two failures that the fake knows
+    outcome = await node.told("a", "new.example.net", "192.0.2.3")
+    node.kernel.commit = commit  # type: ignore[method-assign]
+    assert isinstance(outcome, NotGranted)
+    assert "the answer was lost" in node.enforcer.trouble
+    await until(lambda: not node.enforcer.trouble)
+
+    assert not node.lets("10.0.0.1", "192.0.2.3")
+    assert node.lets("10.0.0.1", WWW)
 
 
 async def test_refused_packets_are_counted_by_pod(node: Node) -> None:
