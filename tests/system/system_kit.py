@@ -131,7 +131,8 @@ class Watched:
         return True
 
     def __str__(self) -> str:
-        return f"{self.pod} to {self.peer}"
+        report = self.opened.report()
+        return f"{self.pod} to {self.peer} (last {time.monotonic() - self.last():.2f} s ago; {report.ended or 'open'})"
 
 
 @dataclass(slots=True)
@@ -232,8 +233,8 @@ def monotonic_of(entry: Mapping[str, Any]) -> float:
 
 
 def bar(seconds: float) -> float:
-    """A bar of the issue, which is for two cores of one's own, on a machine that has other work."""
-    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    """A bar of the issue, which is for two cores of one's own, on a machine that has other work (the load average lags, hence twice)."""
+    return seconds * max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:
