@@ -179,9 +179,10 @@ async def _reap(process: asyncio.subprocess.Process) -> None:
     """The writer has closed its output or is given up: it must be gone before a successor takes its lock."""
     if process.stdin is not None:
         process.stdin.close()
-    try:
-        async with asyncio.timeout(0.5):
-            await process.wait()
-    except TimeoutError:
+    # Not asyncio.timeout: within a task that is being cancelled it raises CancelledError before Python 3.11.3 (cpython gh-102780), and
+    # Debian 12 has 3.11.2.
+    ended = asyncio.ensure_future(process.wait())
+    await asyncio.wait((ended,), timeout=0.5)
+    if not ended.done():
         process.kill()
-        await process.wait()
+    await ended
