@@ -32,7 +32,7 @@ def test_open_node_lets_every_probe_through(shared_lab: Lab, address: str, port:
 
 def test_closed_node_lets_no_probe_through(lab: Lab) -> None:
     """A reject on the node is seen as what it is, and fast."""
-    lab.nft(CLOSED % "meta l4proto tcp reject with tcp reset; reject with icmpx admin-prohibited")
+    lab.nft(CLOSED % "meta l4proto 6 reject with tcp reset; reject with icmpx admin-prohibited")
     pod = lab.pod("shop/web")
 
     outcomes = {(case.id, pod.connect(*case.values).what) for case in REACHED}
@@ -157,7 +157,7 @@ def test_watch_tries_again_and_again(lab: Lab) -> None:
     pod.hello()
     watch = pod.begin_watch("192.0.2.1", interval=0.02, count=25)
     time.sleep(0.2)
-    lab.nft(CLOSED % "meta l4proto tcp reject with tcp reset")
+    lab.nft(CLOSED % "meta l4proto 6 reject with tcp reset")
 
     outcomes = [what for _, what in watch.result(10)]
     assert (outcomes[0], outcomes[-1]) == ("connected", "refused")
