@@ -41,10 +41,12 @@ def static_rules(policy: Policy) -> frozenset[RuleRef]:
 
 def _enforcing(layout: Layout, policy: Policy, name: str) -> dict[Chain, tuple[str, ...]]:
     end = ("goto refuse",)
-    inside = tuple(step for step in policy.steps if step.is_inside_protected)
+    opens = any(step.is_inside_protected and step.action is Action.ALLOW for step in policy.steps)
+    # A Deny of 0.0.0.0/0 means protected addresses too; of the Allows only those count there that lie wholly inside.
+    inside = tuple(step for step in policy.steps if step.is_inside_protected or step.action is not Action.ALLOW)
     outside = tuple(step for step in policy.steps if not step.is_inside_protected)
-    chains = _following(layout, inside, f"{name}_inside", head=(), end=end) if inside else {}
-    target = f"{name}_inside" if inside else "refuse"
+    chains = _following(layout, inside, f"{name}_inside", head=(), end=end) if opens else {}
+    target = f"{name}_inside" if opens else "refuse"
     guard = tuple(f"{family.ip} daddr @{layout.sets_of(family).protected.name} goto {target}" for family in FAMILIES)
     head = (*guard, "meta nfproto ipv6 jump embedded", "jump granted")
     return chains | _following(layout, outside, name, head=head, end=end)

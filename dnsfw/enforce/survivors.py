@@ -49,12 +49,13 @@ def number_for(flow: Flow, subject: Subject, ledger: Ledger, numbers: Numbers) -
 def judged_by_steps(policy: Policy, remote: bytes, protocol: int, port: int | None) -> RuleRef | None:
     """What the policy's chain says behind the grants, step by step: whose number a new connection would get, None if it is refused."""
     address, is_own_only = ip_address(remote), False
+    is_closed = policy.stance is Stance.ENFORCE and is_protected(policy.settings, remote)
     for step in policy.steps:
         if is_own_only and not step.rule.namespace:
             continue
         if not step.ports.contains(protocol, port) or not any(address in network for network in step.networks):
             continue
-        if policy.stance is Stance.ENFORCE and step.is_inside_protected is not is_protected(policy.settings, remote):
+        if is_closed and step.action is Action.ALLOW and not step.is_inside_protected:
             continue
         match step.action:
             case Action.ALLOW:
