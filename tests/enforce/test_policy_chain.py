@@ -74,9 +74,9 @@ def matches_port(text: str, protocol: int, port: int) -> bool:
 
 targets = st.lists(st.sampled_from(NETWORKS), min_size=1, max_size=2, unique=True)
 on = st.sampled_from(PORTS)
-peers = st.builds(lambda networks, ports: peer(*networks, on=ports), targets, on)  # noqa: PLW0108 -- it spreads the list
+peers = st.builds(lambda networks, ports: peer(*networks, on=ports), targets, on)
 rules = st.one_of(
-    st.builds(lambda name, each: rule(name, each), st.sampled_from(["one", "two"]), peers),
+    st.builds(rule, st.sampled_from(["one", "two"]), peers),
     st.builds(lambda each: rule("watch", each, mode=Mode.AUDIT), peers),
     st.builds(lambda each, priority: deny(f"deny{priority}", each, priority=priority), peers, st.sampled_from([10, 50])),
     st.builds(lambda each, priority: leave(f"leave{priority}", each, priority=priority), peers, st.sampled_from([20, 50])),
