@@ -171,8 +171,11 @@ class Site:
 
     def save(self, name: str, *documents: str) -> Change:
         """Replace the rule file `name`.yaml, and wait until that is in force."""
+        text, file = "---\n".join(documents), self.program.rules / f"{name}.yaml"
+        if file.exists() and file.read_text() == text:
+            return Change(time.monotonic(), time.monotonic())
         with self.change() as change:
-            self.program.save_rule(f"{name}.yaml", "---\n".join(documents))
+            self.program.save_rule(file.name, text)
         return change
 
     def allow(self, name: str, *egress: Egress, **spec: Any) -> Change:

@@ -24,7 +24,8 @@ _fresh = itertools.count(1)
 FOREIGN = """
 table inet foreign {{}}
 delete table inet foreign
-table inet foreign {{ set s {{ type ipv4_addr . inet_service; }} }}
+add table inet foreign
+add set inet foreign s {{ type ipv4_addr . inet_service; }}
 add element inet foreign s {{ {elements} }}
 """
 
@@ -65,7 +66,7 @@ def rules_and_pods_changing(site: Site) -> Iterator[list[int]]:
 @contextmanager
 def foreign_commits(lab: Lab) -> Iterator[None]:
     """Meanwhile somebody else loads 20,000 elements into a table of his own, again and again."""
-    elements = ", ".join(f"10.{number >> 8 & 255}.{number & 255}.{number >> 16} . 80" for number in range(20_000))
+    elements = ", ".join(f"10.0.{number >> 8}.{number & 255} . 80" for number in range(20_000))
     file, stop = lab.folder / "foreign.nft", threading.Event()
     file.write_text(FOREIGN.format(elements=elements))
 

@@ -1,0 +1,232 @@
+"""The ways out that are not a grant: other resolvers, DNS over TLS, protected addresses, the cluster, ingress; and who counts as a pod."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from system_kit import Site, cidrs, cluster_rule, names, rule, wait_for
+
+from dnsfw.demo import topology
+from dnsfw.demo.lab import Lab
+
+ANYONE = ("8.8.8.8", "2001:4860:4860::8888", topology.OUTSIDE4, topology.RESOLVER4)
+
+
+def test_unknown_pod_waits_and_is_answered_when_it_becomes_known(site: Site) -> None:
+    """A query of a source on a pod's interface waits for the pod; without it: SERVFAIL within two seconds, and nothing reaches out."""
+    site.lab.internet.set("early.example.net", "60 A 192.0.2.10")
+    site.allow("early", names("early.example.net"))
+    pod = site.pod("early")
+    with site.change():
+        pod.remove()
+    pod.become("shop/early-again", is_saved=False)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(pod.resolve, "early.example.net")
+        time.sleep(0.4)
+        assert not pod.connect("192.0.2.10", timeout=0.2).is_connected
+        site.lab.save_pods()
+        answer = asked.result(10)
+
+    assert answer.addresses == ["192.0.2.10"]
+    assert pod.connect("192.0.2.10").is_connected
+
+
+def test_unknown_pod_gets_servfail(site: Site) -> None:
+    """In the end nobody knows it."""
+    (pod,) = site.lab.pods_at_once([("shop/never", {})])
+    with site.change():
+        pod.remove()
+
+    answer = pod.resolve("any.example.net")
+
+    assert answer.rcode == "SERVFAIL"
+    assert answer.ms < 3500
+    assert site.lab.internet.count("any.example.net") == 0
+    for address in ("192.0.2.10", "2001:db8::10"):
+        assert not pod.connect(address, timeout=0.3).is_connected
+        assert not pod.connect(address, 443, "udp", timeout=0.3).is_connected
+        assert not pod.ping(address, timeout=0.3).is_connected
+
+
+def test_source_from_elsewhere_is_refused(site: Site) -> None:
+    """No open resolver."""
+    assert site.lab.outside.resolve("www.example.net", server=topology.LISTEN4).rcode in {"REFUSED", "ENETUNREACH", "TIMEOUT"}
+    assert site.lab.node.resolve("www.example.net", server=topology.LISTEN4).rcode == "REFUSED"
+    assert site.lab.node.resolve("www.example.net", server=topology.LISTEN6, is_tcp=True).rcode == "REFUSED"
+
+
+def test_two_pods_with_one_address(site: Site) -> None:
+    """Nobody can say whose packets these are: neither is served, what was granted is void, and it comes back with the conflict gone."""
+    site.lab.internet.set("twins.example.net", "60 A 192.0.2.20")
+    site.allow("twins", names("twins.example.net"), cidrs("203.0.113.20/32"))
+    pod, double = site.pods("twins", "twins")
+    assert pod.fetch("twins.example.net").is_connected
+    mine = double.address4
+    with site.change():
+        double.address4 = pod.address4
+        site.lab.save_pods()
+
+    assert not pod.resolve("twins.example.net", timeout=3).addresses
+    assert not pod.connect("192.0.2.20").is_connected
+    assert not pod.connect("203.0.113.20").is_connected
+    assert pod.address4 in str(site.status()["pods"]["conflicts"])
+
+    with site.change():
+        double.address4 = mine
+        site.lab.save_pods()
+    assert not pod.connect("192.0.2.20").is_connected
+    assert pod.fetch("twins.example.net").is_connected
+
+
+def test_finished_pod_is_closed(site: Site) -> None:
+    """Succeeded and Failed pods hold no address."""
+    site.allow("finished", cidrs("203.0.113.30/32"))
+    pod = site.pod("finished")
+    assert pod.connect("203.0.113.30").is_connected
+    with site.change():
+        pod.become(phase="Succeeded")
+
+    assert not pod.connect("203.0.113.30").is_connected
+
+
+@pytest.mark.parametrize("server", ANYONE)
+@pytest.mark.parametrize("is_tcp", [False, True], ids=["udp", "tcp"])
+def test_port_53_to_anyone_is_ours(site: Site, server: str, is_tcp: bool) -> None:
+    """Whoever is asked, we answer; nobody outside hears of a refused name."""
+    site.lab.internet.set("anyone.example.net", "60 A 192.0.2.40")
+    site.allow("anyone", names("anyone.example.net"), cidrs("0.0.0.0/0", "::/0"))
+    pod = next((pod for pod in site.lab.pods if pod.identity.labels.get("app") == "anyone"), None) or site.pod("anyone")
+    name = f"no-{'tcp' if is_tcp else 'udp'}-{server.replace(':', '-').replace('.', '-')}.example.net"
+
+    assert pod.resolve("anyone.example.net", server=server, is_tcp=is_tcp).addresses == ["192.0.2.40"]
+    assert pod.resolve(name, server=server, is_tcp=is_tcp).rcode == "NXDOMAIN"
+    assert site.lab.internet.count(name) == 0
+
+
+def test_port_53_without_a_listener_of_the_family(lab: Lab) -> None:
+    """It is rejected where we could not answer."""
+    program = lab.run_dnsfw({"a.yaml": rule("a", cidrs("0.0.0.0/0", "::/0"))}, is_waiting=False)
+    program.wait_ready()
+    program.stop()
+    at = program.arguments.index(f"[{topology.LISTEN6}]:53")
+    del program.arguments[at - 1 : at + 1]
+    program.start()
+    program.wait_ready()
+    site = Site(lab, program)
+    pod = site.pod("a")
+
+    assert pod.resolve("www.example.net", server="2001:4860:4860::8888", is_tcp=True).rcode == "ECONNREFUSED"
+    assert not pod.resolve("www.example.net", server="2001:4860:4860::8888", timeout=0.5).addresses
+    assert lab.internet.queries() == []
+
+
+def test_port_853_only_by_its_own_name(site: Site) -> None:
+    """A rule without ports, or with all of a protocol, does not open DNS over TLS or QUIC; one that names it does."""
+    site.lab.internet.set("dot.example.net", "60 A 192.0.2.50")
+    site.allow("wide", names("dot.example.net"), cidrs("203.0.113.50/32"), cidrs("203.0.113.51/32", ports=("TCP", "UDP")))
+    site.allow("named", names("dot.example.net", ports=("853", "UDP/853")))
+    wide, named = site.pods("wide", "named")
+    for pod in (wide, named):
+        assert pod.resolve("dot.example.net").addresses
+
+    for address in ("192.0.2.50", "203.0.113.50", "203.0.113.51"):
+        assert wide.connect(address).is_connected
+        assert wide.connect(address, 853).what == "refused"
+        assert not wide.connect(address, 853, "udp", timeout=0.3).is_connected
+    assert named.connect("192.0.2.50", 853).is_connected
+    assert named.connect("192.0.2.50", 853, "udp").is_connected
+
+
+def test_protected_addresses(site: Site) -> None:
+    """No name and no wide network opens them; an entry wholly inside does."""
+    site.lab.internet.set("meta.example.net", "60 A 169.254.169.254", "60 AAAA fd00:ec2::254", "60 AAAA 64:ff9b::a9fe:a9fe")
+    site.allow("broad", names("*.example.net"), cidrs("0.0.0.0/0", "::/0"))
+    site.allow("exact", cidrs("169.254.169.254/32", "fd00:ec2::254/128", ports=("80",)))
+    broad, exact = site.pods("broad", "exact")
+    for qtype in ("A", "AAAA"):
+        assert broad.resolve("meta.example.net", qtype).addresses == []
+
+    for address in (topology.METADATA4, topology.METADATA6, "64:ff9b::a9fe:a9fe"):
+        assert broad.connect(address, 80).what == "refused"
+    for address in (topology.METADATA4, topology.METADATA6):
+        assert exact.connect(address, 80).is_connected
+        assert exact.connect(address, 443).what == "refused"
+    assert broad.connect("192.0.2.60").is_connected
+
+
+def test_cluster_and_ingress_live(site: Site) -> None:
+    """Inside the cluster both directions pass; who connects from outside to a selected pod is served, and that opens nothing outwards."""
+    site.allow("server", names("none.example.net"))
+    server, client = site.pods("server", "server")
+    server.listen(8000)
+    server.listen(8000, "udp")
+    for address in (server.address4, server.address6):
+        assert wait_for(lambda address=address: client.connect(address, 8000).is_connected)
+        assert client.connect(address, 8000, "udp").is_connected
+        assert site.lab.outside.connect(address, 8000).is_connected
+        assert site.lab.outside.connect(address, 8000, "udp").is_connected
+        assert site.lab.node.connect(address, 8000).is_connected
+
+    assert not server.connect(topology.OUTSIDE4, 443).is_connected
+    assert not server.connect(topology.OUTSIDE6, 443).is_connected
+
+
+def test_deny_only_pod_is_open_but_for_that(site: Site) -> None:
+    """A cluster Deny alone takes away from what is otherwise open, and answers the name no more."""
+    site.lab.internet.set("bad.example.net", "60 A 192.0.2.70")
+    site.lab.internet.set("fine.example.net", "60 A 192.0.2.71")
+    site.save("taken", cluster_rule("taken", "Deny", names("bad.example.net"), cidrs("203.0.113.70/32", ports=("443",))))
+    pod = site.pod("taken")
+
+    assert pod.resolve("bad.example.net").rcode == "NXDOMAIN"
+    assert pod.fetch("fine.example.net").is_connected
+    assert pod.connect("203.0.113.70").what == "refused"
+    assert pod.connect("203.0.113.70", 80).is_connected
+    assert pod.connect("203.0.113.71").is_connected
+
+
+def test_pass_leaves_it_to_the_namespace(site: Site) -> None:
+    """Pass before a Deny of more: what the team's own rule allows is allowed, nothing else of it."""
+    site.save(
+        "passed",
+        cluster_rule("passed", "Pass", cidrs("203.0.113.80/32"), priority=1),
+        cluster_rule("passed-not", "Deny", cidrs("203.0.113.0/24"), priority=2, app="passed"),
+        rule("passed", cidrs("203.0.113.80/32", "203.0.113.81/32", ports=("443",))),
+    )
+    pod = site.pod("passed")
+
+    assert pod.connect("203.0.113.80").is_connected
+    assert pod.connect("203.0.113.80", 80).what == "refused"
+    assert pod.connect("203.0.113.81").what == "refused"
+
+
+def test_audit_counts_and_its_date_closes(site: Site) -> None:
+    """Audit mode lets all through and counts; on its date it turns into Enforce, and ends what only it let live."""
+    until = (datetime.now(UTC) + timedelta(seconds=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    site.allow("dated", cidrs("203.0.113.90/32"), mode="Audit", auditUntil=until)
+    pod = site.pod("dated")
+    assert pod.connect("198.51.100.90").is_connected
+    stream = site.stream(pod, "198.51.100.90", 443, "udp")
+    refused = [row for row in site.status()["refused"] if str(pod) in str(row)]
+    assert refused
+
+    wait_for(lambda: pod.connect("198.51.100.90").what == "refused")
+
+    assert stream.is_cut_by(time.monotonic())
+    assert pod.connect("203.0.113.90").is_connected
+
+
+def test_ports_and_protocols(site: Site) -> None:
+    """Ranges, UDP, ICMP: what is named, and nothing beside it."""
+    site.lab.internet.set("ports.example.net", "60 A 192.0.2.95", "60 AAAA 2001:db8::95")
+    site.allow("ranged", names("ports.example.net", ports=("400-500", "UDP/4000-5000", "ICMP")))
+    pod = site.pod("ranged")
+    for qtype in ("A", "AAAA"):
+        to = pod.resolve("ports.example.net", qtype).address
+        assert pod.connect(to, 443).is_connected
+        assert [pod.connect(to, port).what for port in (80, 853, 8080)] == ["refused"] * 3
+        assert pod.connect(to, 4443, "udp").is_connected
+        assert pod.connect(to, 5000, "udp").is_connected
+        assert not pod.connect(to, 443, "udp", timeout=0.3).is_connected
+        assert pod.ping(to).is_connected
