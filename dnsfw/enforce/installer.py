@@ -1,5 +1,7 @@
 """Grants while queries wait: what is asked within one turn of the loop becomes one transaction, and its ack wakes all who asked.
 
+Where more is asked than TURN_ADDRESSES, pods take turns, and a long answer is granted in parts: one pod's thousand addresses would hold
+everyone else up for 20 ms.
 Always true: no future says Granted before the kernel has acknowledged every element it stands for; what is installed is what the newest
 snapshot allows.
 The commit itself is synchronous: it takes 2-9 µs, and a thread would cost more than that to wake up (docs/adr).
@@ -24,11 +26,14 @@ from dnsfw.policy.ledger import Claim, Row, RowKey, with_claims
 from dnsfw.policy.model import PodUid
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import Permit, Subject
+from dnsfw.policy.turns import Turns
 from nft.changes import Add, Change, Discard, Put
 from nft.errors import NftError
 
 WAITING_BOUND = 65_536
-"""Requests in one turn of the loop; more are refused (queue full)."""
+"""Requests that wait for their turn; more are refused (queue full)."""
+TURN_ADDRESSES = 256
+PART_ADDRESSES = 64
 FOREVER: Instant = float("inf")
 
 
@@ -65,21 +70,26 @@ class Installer:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._waiting: list[tuple[Ask, asyncio.Future[GrantOutcome], Instant]] = []
+        self._waiting: Turns[tuple[Ask, asyncio.Future[GrantOutcome], Instant]] = Turns(WAITING_BOUND, WAITING_BOUND)
 
     def ensure(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int) -> GrantOutcome | asyncio.Future[GrantOutcome]:
         ask = Ask(subject, name, tuple(addresses), ttl)
         held = self._refusal(ask) or self._held(ask)
         if held is not None:
             return held
-        if len(self._waiting) >= WAITING_BOUND:
-            return NotGranted(Reason.QUEUE_FULL, f"{WAITING_BOUND} grants wait for the kernel")
+        if len(ask.addresses) <= PART_ADDRESSES:
+            return self._line_up(ask)
+        over = self._over_quota(subject.pod.uid, set(ask.addresses), Batch())
+        return over if over is not None else all_of([self._line_up(part) for part in parts_of(ask)])
+
+    def _line_up(self, ask: Ask) -> GrantOutcome | asyncio.Future[GrantOutcome]:
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._flush)
         future: asyncio.Future[GrantOutcome] = loop.create_future()
-        self._waiting.append((ask, future, self._state.clock.now()))
-        return future
+        if self._waiting.put(ask.subject.pod.uid, (ask, future, self._state.clock.now())):
+            return future
+        return NotGranted(Reason.QUEUE_FULL, f"{WAITING_BOUND} grants wait for the kernel")
 
     def _refusal(self, ask: Ask) -> NotGranted | None:
         state = self._state
@@ -103,7 +113,12 @@ class Installer:
         return Granted(until, ttl, count)
 
     def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, size = [], 0
+        while self._waiting and size < TURN_ADDRESSES:
+            waiting.append(self._waiting.take())
+            size += len(waiting[-1][0].addresses)
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._flush)
         outcomes = self._install([ask for ask, _, _ in waiting])
         late = self._state.clock.now() - self._state.settings.commit_deadline_s
         for (_, future, asked_at), outcome in zip(waiting, outcomes, strict=True):
@@ -205,6 +220,37 @@ class Installer:
         if len(self._state.ledger) + batch.fresh.total() + new > settings.grants_per_node:
             return NotGranted(Reason.NODE_QUOTA, f"{settings.grants_per_node} addresses")
         return None
+
+
+def parts_of(ask: Ask) -> Iterator[Ask]:
+    for start in range(0, len(ask.addresses), PART_ADDRESSES):
+        yield ask._replace(addresses=ask.addresses[start : start + PART_ADDRESSES])
+
+
+def all_of(parts: Sequence[GrantOutcome | asyncio.Future[GrantOutcome]]) -> asyncio.Future[GrantOutcome]:
+    """Granted when every part is, until the first of them ends; else the first reason why not, once all are settled."""
+    whole: asyncio.Future[GrantOutcome] = asyncio.get_running_loop().create_future()
+    futures = [part for part in parts if isinstance(part, asyncio.Future)]
+    left = len(futures)
+
+    def settle(_: object = None) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0 and not whole.done():
+            whole.set_result(_together([part.result() if isinstance(part, asyncio.Future) else part for part in parts]))
+
+    for future in futures:
+        future.add_done_callback(settle)
+    if not futures:
+        settle()
+    return whole
+
+
+def _together(outcomes: Sequence[GrantOutcome]) -> GrantOutcome:
+    granted = [outcome for outcome in outcomes if isinstance(outcome, Granted)]
+    if len(granted) < len(outcomes):
+        return next(outcome for outcome in outcomes if isinstance(outcome, NotGranted))
+    return Granted(min(each.until for each in granted), min(each.ttl for each in granted), sum(each.count for each in granted))
 
 
 def wanted_of(ask: Ask, now: Instant) -> Iterator[Wanted]:

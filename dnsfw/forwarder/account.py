@@ -3,7 +3,7 @@
 Pure. Always true: what a client reads says nothing about rules; the record says everything.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, inet_ntop
 from typing import NamedTuple
@@ -20,13 +20,18 @@ from dnsfw.policy.snapshot import NameVerdict, Subject
 
 ALLOWED, REFUSED, PASSED, FAILED, WOULD_REFUSE = "allowed", "refused", "passed", "failed", "would-refuse"
 
+MOST_LISTED = 100  # addresses written out in a record
+
 UDP, TCP = "udp", "tcp"
 
 _NOTHING_TO_JUDGE = frozenset((Reason.NOT_SELECTED, Reason.CLUSTER_NAME, Reason.FILTER_OFF))
-_REFUSING = frozenset((Reason.UNKNOWN_SOURCE, Reason.NOT_SUPPORTED))
+_REFUSING = frozenset((Reason.UNKNOWN_SOURCE, Reason.NOT_SUPPORTED, Reason.QUERY_RATE, Reason.NAME_RATE))
 _INFO_CODES = {
     Reason.UNKNOWN_SOURCE: InfoCode.PROHIBITED,
     Reason.POD_QUOTA: InfoCode.PROHIBITED,
+    Reason.IN_FLIGHT: InfoCode.PROHIBITED,
+    Reason.QUERY_RATE: InfoCode.PROHIBITED,
+    Reason.NAME_RATE: InfoCode.PROHIBITED,
     Reason.UPSTREAM_FAILED: InfoCode.NETWORK_ERROR,
     Reason.MALFORMED_ANSWER: InfoCode.NETWORK_ERROR,
     Reason.UPSTREAM_TIMEOUT: InfoCode.NO_REACHABLE_AUTHORITY,
@@ -55,8 +60,8 @@ class Ending(NamedTuple):
     decision: str
     reason: Reason
     rule: str = ""
-    addresses: Iterable[bytes] = ()
-    removed: Iterable[bytes] = ()
+    addresses: Sequence[bytes] = ()
+    removed: Sequence[bytes] = ()
     chain: Iterable[Name] = ()
     ttl: int = NO_TTL
     grants: int = 0
@@ -78,15 +83,22 @@ def record_of(sender: Sender, identity: Identity, name: Name | None, qtype: int,
         decision=ending.decision,
         reason=ending.reason.value,
         rule=ending.rule,
-        rcode=ending.response[3] & wire.RCODE,
-        addresses=" ".join(map(address_text, ending.addresses)),
-        removed=" ".join(map(address_text, ending.removed)),
+        rcode=ending.response[3] & wire.RCODE if ending.response else -1,
+        addresses=_listed(ending.addresses),
+        removed=_listed(ending.removed),
         chain=" ".join(map(format_name, ending.chain)),
         ttl=ending.ttl,
         grants=ending.grants,
         upstream_us=ending.upstream_us,
         install_us=ending.install_us,
     )
+
+
+def _listed(addresses: Sequence[bytes]) -> str:
+    """A record is kept small whatever upstream says: the first MOST_LISTED, then how many more, as "+3000"."""
+    if len(addresses) <= MOST_LISTED:
+        return " ".join(map(address_text, addresses))
+    return " ".join((*map(address_text, addresses[:MOST_LISTED]), f"+{len(addresses) - MOST_LISTED}"))
 
 
 def address_text(packed: bytes) -> str:

@@ -2,12 +2,13 @@
 
 May touch its sockets through the loop, timers and the clock. Always true: one connection holds at most one message and one read unparsed,
 `tcp_pipelined` queries unanswered and `MAX_UNREAD_BYTES` unread; it is closed when it idles, drips, does not read, or sends what is no
-message; one source has at most `tcp_connections_per_pod`, and where all are taken, the source with the most gives up its oldest. Nobody
-is handled for more than `TURN_MESSAGES` at a time.
+message; one source has at most `tcp_connections_per_pod`, and where all are taken, the source with the most gives up its oldest. Sources
+take turns, and a turn is `TURN_MESSAGES` of one connection.
 """
 
 import asyncio
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,9 +17,12 @@ from dnsfw.forwarder import wire
 from dnsfw.forwarder.listener_udp import TCP, Handler, bind
 from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
 from dnsfw.forwarder.timers import Timers
+from dnsfw.policy.turns import Turns
 
 BACKLOG = 512
-TURN_MESSAGES = 16
+TURN_MESSAGES = 4
+TURNS_IN_A_ROW = 8
+MAX_IN_LINE = 1 << 30  # no bound of its own: a connection is in line at most once, and connections are bounded
 MAX_UNREAD_BYTES = 256 << 10
 SEND_BUFFER_BYTES = 64 << 10  # the kernel would take up to 4 MB for one that never reads
 SWEEP_SECONDS = 0.25
@@ -63,7 +67,7 @@ class TcpClient(asyncio.Protocol):
             self._message_since = self._listener.clock.now()
         self._buffer += data
         if not self._is_draining:
-            self._drain()
+            self._drain_soon()
 
     def eof_received(self) -> bool:
         """Half-closed: what was asked before is still answered."""
@@ -114,13 +118,15 @@ class TcpClient(asyncio.Protocol):
     def _can_take_more(self) -> bool:
         return self._pending < self._listener.settings.tcp_pipelined and self._unread_since is None
 
-    def _drain(self) -> None:
-        """A turn's worth of whole messages; what is left comes behind what else waits in the loop."""
+    def _drain_soon(self) -> None:
         self._is_draining = True
+        self._listener.line_up(self)
+
+    def take_turn(self) -> None:
+        """A turn's worth of whole messages; what is left waits for the next."""
+        self._is_draining = False
         if self._handle_turn():
-            self._listener.loop.call_soon(self._drain)
-        else:
-            self._is_draining = False
+            self._drain_soon()
         self._read_or_not()
         self._close_if_over()
 
@@ -156,8 +162,7 @@ class TcpClient(asyncio.Protocol):
         if self._is_draining:
             return
         if self._buffer and self._can_take_more:
-            self._is_draining = True
-            self._listener.loop.call_soon(self._drain)
+            self._drain_soon()
         else:
             self._read_or_not()
             self._close_if_over()
@@ -179,7 +184,14 @@ class TcpListener:
     """One address, and all connections to it."""
 
     def __init__(
-        self, handler: Handler, settings: ForwarderSettings, *, loop: asyncio.AbstractEventLoop, clock: Clock, timers: Timers
+        self,
+        handler: Handler,
+        settings: ForwarderSettings,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        timers: Timers,
+        on_refused: Callable[[str], None],
     ) -> None:
         self.handle = handler.handle
         self.settings = settings
@@ -187,6 +199,8 @@ class TcpListener:
         self.clock = clock
         self.counts = TcpListenerCounts()
         self._timers = timers
+        self._on_refused = on_refused
+        self._turns: Turns[TcpClient] = Turns(MAX_IN_LINE, MAX_IN_LINE)
         self._server: asyncio.Server | None = None
         self._by_source: dict[str, dict[TcpClient, None]] = {}
         self._open = 0
@@ -215,6 +229,7 @@ class TcpListener:
         neighbours = self._by_source.get(client.source, {})
         if len(neighbours) >= self.settings.tcp_connections_per_pod:
             self.counts.over_limit += 1
+            self._on_refused(client.source)
             return False
         if self._open >= self.settings.tcp_connections:
             self._make_room()
@@ -233,11 +248,24 @@ class TcpListener:
         if not neighbours:
             del self._by_source[client.source]
 
+    def line_up(self, client: TcpClient) -> None:
+        """The client has something to be handled; it is in line at most once."""
+        if not self._turns:
+            self.loop.call_soon(self._take_turns)
+        self._turns.put(client.source, client)
+
+    def _take_turns(self) -> None:
+        for _ in range(min(TURNS_IN_A_ROW, len(self._turns))):
+            self._turns.take().take_turn()
+        if self._turns:
+            self.loop.call_soon(self._take_turns)
+
     def _make_room(self) -> None:
         """The source with the most connections loses its oldest: nobody can keep others out by being many."""
         crowd = max(self._by_source.values(), key=len)
         oldest = next(iter(crowd))
         self.counts.over_limit += 1
+        self._on_refused(oldest.source)
         oldest.abort()
         self.forget(oldest)
 

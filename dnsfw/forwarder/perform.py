@@ -14,10 +14,10 @@ from dnsfw.audit.record import QueryRecord, Sink
 from dnsfw.clock import Clock, Instant
 from dnsfw.forwarder import events
 from dnsfw.forwarder.account import Sender
-from dnsfw.forwarder.admission import InFlight
+from dnsfw.forwarder.admission import InFlight, Rate
 from dnsfw.forwarder.answer import Malformed, parse_response
 from dnsfw.forwarder.cache import Cache
-from dnsfw.forwarder.exchange import Exchange, reject
+from dnsfw.forwarder.exchange import Exchange, refused_connection, reject
 from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.listener_udp import ClientAddress, Way
 from dnsfw.forwarder.respond import make_upstream_query
@@ -84,6 +84,8 @@ class Performer:
         self._waiting: dict[Call, None] = {}
         self._parsed: tuple[Reply, events.Received | Malformed] | None = None
         self.in_flight = InFlight(settings.in_flight_per_pod, MAX_IN_FLIGHT)
+        self._queries = Rate(settings.queries_per_second, 1.0)
+        self._names = Rate(settings.names_per_minute, 60.0)
         self.decisions: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.stopping = False
@@ -99,7 +101,7 @@ class Performer:
         identity = self._identity(call.source)
         if isinstance(identity, Subject):
             call.owner = identity.pod.uid
-        refusal = Reason.STOPPING if self.stopping else self.in_flight.refusal(call.owner)
+        refusal = self._refusal(call, now)
         if refusal is not None:
             self._run(call, events.Aborted(refusal, identity))
             return
@@ -108,6 +110,17 @@ class Performer:
             self._calls[call] = None
             self.in_flight.enter(call.owner)
             call.timer = self._timers.add(call.exchange.deadline - TIMER_SECONDS, partial(self._run, call, events.DeadlinePassed()))
+
+    def _refusal(self, call: Call, now: Instant) -> Reason | None:
+        if self.stopping:
+            return Reason.STOPPING
+        if not self._queries.takes(call.owner, call, now):
+            return Reason.QUERY_RATE
+        return self.in_flight.refusal(call.owner)
+
+    def refuse_connection(self, sender: Sender) -> None:
+        for effect in refused_connection(sender, self._identity(sender.source)):
+            self._keep(effect.record)
 
     def reject(self, rejected: Rejected, sender: Sender, way: Way, address: ClientAddress) -> None:
         for effect in reject(rejected, sender, self._identity(sender.source)):
@@ -195,6 +208,8 @@ class Performer:
 
     def _ask(self, call: Call, query: Query) -> events.Event | None:
         now = self._clock.now()
+        if not self._names.takes((call.owner, call.exchange.rule), hash(query.name), now):
+            return events.Aborted(Reason.NAME_RATE, self._identity(call.source))
         if (hit := self.cache.get(query.shared_key, now)) is not None:
             received, age = hit
             return events.Replied(received, self._identity(call.source), age, is_cached=True)

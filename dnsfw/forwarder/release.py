@@ -1,7 +1,7 @@
 """What of an upstream's answer may leave, and on what conditions.
 
 Pure. Always true: protected addresses never count as grantable; a name of the cluster whose alias leads outside is judged as the
-first name outside.
+first name outside; what is answered beside a grant was granted.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from dnsfw.policy.snapshot import NameVerdict, Policy, Stance, Subject
 
 class Release(NamedTuple):
     """An answer, judged. name, verdict: as what it is judged. protected: addresses of any section that are to be taken out (while the
-    pod is audited: that would be). addresses: those that may grant and are answered. grantable: those that must be granted first.
+    pod is audited: that would be). excess: those beyond `addresses_per_answer`, left out likewise. addresses: those that may grant and are answered. grantable: those that must be granted first.
     ttl: of these, or of the answer; NO_TTL without records.
     """
 
@@ -27,6 +27,7 @@ class Release(NamedTuple):
     name: Name
     verdict: NameVerdict
     protected: tuple[bytes, ...]
+    excess: tuple[bytes, ...]
     addresses: tuple[bytes, ...]
     grantable: tuple[bytes, ...]
     ttl: int
@@ -34,6 +35,10 @@ class Release(NamedTuple):
     @property
     def is_audited(self) -> bool:
         return self.subject.policy.stance is Stance.AUDIT
+
+    @property
+    def removed(self) -> tuple[bytes, ...]:
+        return self.protected + self.excess if self.excess else self.protected
 
     @property
     def is_emptied(self) -> bool:
@@ -44,27 +49,37 @@ class Release(NamedTuple):
         """The decision and its reason, for the record."""
         if isinstance(outcome, NotGranted):
             return WOULD_REFUSE, outcome.reason
-        if self.is_audited and self.protected and not self.verdict.would_refuse:
-            return WOULD_REFUSE, Reason.PROTECTED_ADDRESS
-        return decision_of(self.verdict), self.verdict.reason
+        if self.is_audited and self.removed and not self.verdict.would_refuse:
+            return WOULD_REFUSE, Reason.PROTECTED_ADDRESS if self.protected else Reason.TOO_MANY_ADDRESSES
+        return decision_of(self.verdict), Reason.TOO_MANY_ADDRESSES if self.excess else self.verdict.reason
 
 
-def release_of(subject: Subject, name: Name, verdict: NameVerdict, reply: Replied) -> Release:
-    """`verdict` is that of the question's `name`."""
+def release_of(subject: Subject, name: Name, verdict: NameVerdict, reply: Replied, most: int) -> Release:
+    """`verdict` is that of the question's `name`; `most`: addresses that one answer may have granted."""
     answer = reply.received.answer
     name, verdict = _judged_as(subject.policy, name, verdict, answer.chain)
     protected = _protected(subject.policy, verdict, answer)
-    open_ = tuple([address for address in answer.addresses if address not in protected]) if protected else answer.addresses
+    open_ = _without(answer.addresses, protected)
+    excess = open_[most:] if verdict.is_granting else ()
+    open_ = open_[:most] if excess else open_
     return Release(
         subject=subject,
         reply=reply,
         name=name,
         verdict=verdict,
         protected=protected,
+        excess=excess,
         addresses=answer.addresses if subject.policy.stance is Stance.AUDIT else open_,
         grantable=open_ if verdict.is_granting else (),
         ttl=max(answer.ttl - reply.age, 0) if answer.answer_count else answer.ttl,
     )
+
+
+def _without(addresses: tuple[bytes, ...], taken: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    if not taken:
+        return addresses
+    out = frozenset(taken)
+    return tuple([address for address in addresses if address not in out])
 
 
 def _judged_as(policy: Policy, name: Name, verdict: NameVerdict, chain: tuple[Name, ...]) -> tuple[Name, NameVerdict]:

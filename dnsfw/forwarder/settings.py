@@ -46,6 +46,9 @@ class ForwarderSettings:
     cache_max_negative_ttl: the same for NXDOMAIN and NODATA.
 
     in_flight_per_pod: queries of one pod that may wait at the same time.
+    queries_per_second: of one pod; 0: as many as it likes, in fair turns with the others.
+    names_per_minute: different names that one pod may ask for below the patterns of one rule; 0: as many as it likes.
+    addresses_per_answer: that many are granted and answered; the rest of a larger answer is left out.
     tcp_connections: open connections in all. tcp_connections_per_pod: those of one source address.
     tcp_pipelined: queries of one connection that may wait at the same time.
     tcp_idle_seconds: without a query. tcp_message_seconds: from a message's first byte to its last.
@@ -64,6 +67,9 @@ class ForwarderSettings:
     cache_max_ttl: int = 86_400
     cache_max_negative_ttl: int = 900
     in_flight_per_pod: int = 1_000
+    queries_per_second: int = 0
+    names_per_minute: int = 0
+    addresses_per_answer: int = 1_000
     tcp_connections: int = 1_000
     tcp_connections_per_pod: int = 100
     tcp_pipelined: int = 100

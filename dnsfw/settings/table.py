@@ -51,6 +51,7 @@ class Setting:
 
 _many = partial(Setting, is_many=True)
 _limit = partial(Setting, group="Limits (no honest pod meets them)")
+_time = partial(Setting, group="Times")
 _kernel = partial(Setting, group="Kernel")
 _audit = partial(Setting, group="Audit, API and logs")
 _MIB, _GIB = 1 << 20, 1 << 30
@@ -168,6 +169,94 @@ SETTINGS: tuple[Setting, ...] = (
         values.count(100, 10_000_000),
         "COUNT",
         "Addresses that one pod may hold grants for; default 100000.",
+    ),
+    _limit(
+        "max-queries-per-pod",
+        Owner.FORWARDER,
+        "in_flight_per_pod",
+        values.count(10, 16_384),
+        "COUNT",
+        "Queries of one pod that may wait at the same time; default 1000.",
+    ),
+    _limit(
+        "max-addresses-per-answer",
+        Owner.FORWARDER,
+        "addresses_per_answer",
+        values.count(100, 4096),
+        "COUNT",
+        "Addresses of one answer that are granted and answered; the rest is left out; default 1000.",
+    ),
+    _limit(
+        "max-tcp-connections-per-pod",
+        Owner.FORWARDER,
+        "tcp_connections_per_pod",
+        values.count(1, 10_000),
+        "COUNT",
+        "DNS over TCP: open connections of one address; default 100.",
+    ),
+    _limit(
+        "max-tcp-connections",
+        Owner.FORWARDER,
+        "tcp_connections",
+        values.count(10, 100_000),
+        "COUNT",
+        "The same for all pods and one listener; default 1000.",
+    ),
+    _limit(
+        "max-names-per-minute",
+        Owner.FORWARDER,
+        "names_per_minute",
+        values.count(0, 1_000_000),
+        "COUNT",
+        "Different names that one pod may ask for below one rule's patterns; default 0, no limit.",
+    ),
+    _limit(
+        "max-queries-per-second",
+        Owner.FORWARDER,
+        "queries_per_second",
+        values.count(0, 1_000_000),
+        "COUNT",
+        "Queries of one pod; default 0, no limit but fair turns.",
+    ),
+    _time(
+        "answer-timeout",
+        Owner.FORWARDER,
+        "answer_seconds",
+        values.seconds(1.5, 30),
+        "SECONDS",
+        "From a query to its answer or SERVFAIL; default 4, since resolvers give up at 5.",
+    ),
+    _time(
+        "upstream-timeout",
+        Owner.FORWARDER,
+        "upstream_seconds",
+        values.seconds(0.05, 10),
+        "SECONDS",
+        "How long one try at one upstream may take; default 0.8.",
+    ),
+    _time(
+        "pod-timeout",
+        Owner.FORWARDER,
+        "pod_wait_seconds",
+        values.seconds(0, 10),
+        "SECONDS",
+        "How long a query waits for its pod to become known; default 2.",
+    ),
+    _time(
+        "tcp-idle-timeout",
+        Owner.FORWARDER,
+        "tcp_idle_seconds",
+        values.seconds(0.5, 600),
+        "SECONDS",
+        "How long a connection may be without a query; default 10.",
+    ),
+    _time(
+        "tcp-message-timeout",
+        Owner.FORWARDER,
+        "tcp_message_seconds",
+        values.seconds(0.5, 600),
+        "SECONDS",
+        "DNS over TCP: from a message's first byte to its last; default 10.",
     ),
     _limit(
         "max-grants", Owner.ENFORCE, "grants_per_node", values.count(1000, 10_000_000), "COUNT", "The same for all pods; default 2000000."

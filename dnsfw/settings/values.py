@@ -173,6 +173,16 @@ def count(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        number = float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text) else -1.0
+        if not low <= number <= high:
+            raise Unfit(f'"{shorten(text)}" is out of range', f"{low:g} to {high:g} seconds, such as {low:g}")
+        return number
+
+    return parse
+
+
 def days(text: str) -> float:
     return count(1, 3650)(text) * 86400.0
 

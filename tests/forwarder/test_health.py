@@ -2,7 +2,7 @@
 
 import pytest
 
-from dnsfw.forwarder.admission import InFlight
+from dnsfw.forwarder.admission import RESERVED, InFlight, Rate
 from dnsfw.forwarder.health import MIN_PROBE_SECONDS, Health
 from dnsfw.policy.reasons import Reason
 
@@ -61,9 +61,9 @@ def test_probes_come_at_growing_bounded_intervals_and_start_over() -> None:
     [
         pytest.param([], "a", None, id="empty"),
         pytest.param(["a"], "a", None, id="below-its-bound"),
-        pytest.param(["a", "a"], "a", Reason.QUEUE_FULL, id="at-its-bound"),
+        pytest.param(["a", "a"], "a", Reason.IN_FLIGHT, id="at-its-bound"),
         pytest.param(["a", "a"], "b", None, id="another-is-not-harmed"),
-        pytest.param(["a", "a", "b"], "c", Reason.QUEUE_FULL, id="at-the-bound-of-all"),
+        pytest.param(["a", "b", "b"], "c", None, id="at-the-bound-of-all-but-quiet"),
     ],
 )
 def test_in_flight_is_bounded_for_each_and_for_all(entered: list[str], asking: str, refusal: Reason | None) -> None:
@@ -73,6 +73,35 @@ def test_in_flight_is_bounded_for_each_and_for_all(entered: list[str], asking: s
         in_flight.enter(owner)
 
     assert in_flight.refusal(asking) is refusal
+
+
+def test_a_crowd_cannot_keep_a_quiet_pod_out() -> None:
+    """With all places taken, who has many waits for a place, and who has few gets one of those kept for such."""
+    in_flight = InFlight(100, 40)
+    for _ in range(40):
+        in_flight.enter("crowd")
+
+    assert in_flight.refusal("crowd") is Reason.QUEUE_FULL
+    for _ in range(RESERVED):
+        assert in_flight.refusal("quiet") is None
+        in_flight.enter("quiet")
+    assert in_flight.refusal("quiet") is Reason.QUEUE_FULL
+
+
+def test_a_rate_counts_different_things_of_each_owner() -> None:
+    """Two a minute: the third is refused, the first again is not, another owner's is not, and a minute later all is new."""
+    rate = Rate(2, 60.0)
+
+    assert [rate.takes("a", thing, 61.0) for thing in ("x", "y", "z", "x")] == [True, True, False, True]
+    assert rate.takes("b", "z", 62.0)
+    assert rate.takes("a", "z", 121.0)
+
+
+def test_a_rate_of_zero_takes_all() -> None:
+    """Off is off, and remembers nothing."""
+    rate = Rate(0, 1.0)
+
+    assert all(rate.takes("a", thing, 0.0) for thing in range(100))
 
 
 def test_who_leaves_makes_room() -> None:

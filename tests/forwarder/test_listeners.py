@@ -25,6 +25,7 @@ class Echo:
     def __init__(self) -> None:
         self.kept: list[tuple[Way, bytes, ClientAddress]] = []
         self.sources: list[tuple[str, str]] = []
+        self.refused: list[str] = []
 
     def handle(self, data: bytes, source: str, transport: str, way: Way, address: ClientAddress) -> bool:
         self.sources.append((source, transport))
@@ -49,7 +50,7 @@ async def tcp(host: str = "127.0.0.1", **changes) -> AsyncIterator[tuple[TcpList
     loop, clock, echo = asyncio.get_running_loop(), SystemClock(), Echo()
     timers = Timers(loop, clock)
     settings = ForwarderSettings(listen=(), upstreams=(), **changes)
-    listener = TcpListener(echo, settings, loop=loop, clock=clock, timers=timers)
+    listener = TcpListener(echo, settings, loop=loop, clock=clock, timers=timers, on_refused=echo.refused.append)
     port = free_port(host)
     await listener.listen(Endpoint(ip_address(host), port))
     try:
@@ -181,7 +182,7 @@ async def test_an_address_that_is_taken_is_named(kind: socket.SocketKind) -> Non
             else:
                 loop, clock = asyncio.get_running_loop(), SystemClock()
                 settings = ForwarderSettings(listen=(), upstreams=())
-                await TcpListener(Echo(), settings, loop=loop, clock=clock, timers=Timers(loop, clock)).listen(endpoint)
+                await TcpListener(Echo(), settings, loop=loop, clock=clock, timers=Timers(loop, clock), on_refused=print).listen(endpoint)
 
 
 @pytest.mark.parametrize("host", [pytest.param("127.0.0.1", id="ipv4"), pytest.param("::1", id="ipv6")])

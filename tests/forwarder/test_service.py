@@ -458,7 +458,7 @@ async def test_one_pod_past_its_bound_does_not_harm_another() -> None:
             assert rcode_of(third) == SERVFAIL
             assert ONE in neighbour
             assert [rcode_of(response) for response in a.received] == [SERVFAIL, 0, 0]
-        assert [record.reason for record in bench.records if record.pod == "a"] == ["queue-full", "allowed", "allowed"]
+        assert [record.reason for record in bench.records if record.pod == "a"] == ["queries-in-flight", "allowed", "allowed"]
 
 
 async def test_what_is_no_query_is_dropped_or_rejected_and_counted() -> None:

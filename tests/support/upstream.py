@@ -153,9 +153,7 @@ MakeSocket = Callable[[socket.AddressFamily, socket.SocketKind], socket.socket]
 class ScriptedUpstream:
     """UDP and TCP at one port. `make_socket`: where, if not in this process's own network (Place.socket)."""
 
-    def __init__(
-        self, host: str = "127.0.0.1", port: int = 0, *, has_tcp: bool = True, make_socket: MakeSocket = socket.socket
-    ) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, has_tcp: bool = True, make_socket: MakeSocket = socket.socket) -> None:
         self.asked: list[Asked] = []
         self.tcp_connections = 0
         self._host, self._port, self._has_tcp = host, port, has_tcp
@@ -165,6 +163,7 @@ class ScriptedUpstream:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
         self._arrived = asyncio.Condition()
+        self._askers: deque[tuple[str, int]] = deque(maxlen=1000)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -184,6 +183,11 @@ class ScriptedUpstream:
 
     def names(self, transport: str | None = None) -> list[str]:
         return [asked.name for asked in self.asked if transport in (None, asked.transport)]
+
+    async def send_to(self, port: int, data: bytes) -> None:
+        """A datagram from our own address to whoever asked from `port` last."""
+        address = next(address for address in reversed(self._askers) if address[1] == port)
+        self._udp.sendto(data, address)
 
     async def has_been_asked(self, times: int, transport: str | None = None) -> None:
         async with asyncio.timeout(20), self._arrived:
@@ -229,6 +233,7 @@ class ScriptedUpstream:
 
     def _on_datagram(self) -> None:
         data, address = self._udp.recvfrom(65535)
+        self._askers.append(address)
 
         def send(make: Make, *, elsewhere: bool = False) -> None:
             (self._elsewhere if elsewhere else self._udp).sendto(make(asked), address)

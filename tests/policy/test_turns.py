@@ -1,0 +1,61 @@
+"""Fair turns: nobody waits behind another's crowd."""
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnsfw.policy.turns import Turns
+
+
+def test_one_thing_waits_for_one_of_each() -> None:
+    """A pod with hundreds waiting delays another's single thing by one of its own."""
+    turns: Turns[str] = Turns(1000, 1000)
+    for number in range(500):
+        turns.put("crowd", f"crowd-{number}")
+    turns.put("single", "single-0")
+
+    assert [turns.take() for _ in range(3)] == ["crowd-0", "single-0", "crowd-1"]
+    assert len(turns) == 498
+
+
+def test_an_owner_has_a_bound_of_its_own() -> None:
+    """What is too much is not kept, and costs the others nothing."""
+    turns: Turns[int] = Turns(2, 4)
+
+    assert [turns.put("a", number) for number in range(3)] == [True, True, False]
+    assert turns.put("b", 9)
+    assert [turns.take() for _ in range(3)] == [0, 9, 1]
+    assert [turns.put(owner, 3) for owner in "abcde"] == [True, True, True, True, False]
+
+
+def test_nothing_to_take() -> None:
+    """Who takes looks at the length first."""
+    turns: Turns[int] = Turns(1, 1)
+
+    assert not turns
+    with pytest.raises(KeyError):
+        turns.take()
+
+
+@given(st.lists(st.one_of(st.sampled_from("abc"), st.none())))
+def test_order_and_fairness(steps: list[str | None]) -> None:
+    """A letter puts a thing of that owner, None takes: things come in their owner's order, nobody is taken twice past one who waits."""
+    turns: Turns[tuple[str, int]] = Turns(100, 100)
+    put, taken = defaultdict(int), defaultdict(int)
+    passed: dict[str, set[str]] = defaultdict(set)  # owner -> who has been taken since it began to wait
+    for owner in steps:
+        if owner is not None:
+            turns.put(owner, (owner, put[owner]))
+            put[owner] += 1
+        elif turns:
+            who, number = turns.take()
+            assert number == taken[who]
+            taken[who] += 1
+            passed.pop(who, None)
+            for other in put:
+                if other != who and taken[other] < put[other]:
+                    assert who not in passed[other]
+                    passed[other].add(who)
+    assert len(turns) == sum(put.values()) - sum(taken.values())
