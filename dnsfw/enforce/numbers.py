@@ -101,11 +101,6 @@ class Numbers:
         if self._meanings[number].basis != basis:
             self._enter(number, Meaning(holder, basis))
 
-    def replace(self, holder: Holder, basis: str) -> tuple[int, int | None]:
-        """(old, new): the old number is no longer this holder's, but stays live until `leave`."""
-        old = self.release(holder)
-        return old, self.take(holder, basis)
-
     def release(self, holder: Holder) -> int:
         """The number is nobody's, but stays live until `leave`."""
         return self._by_holder.pop(holder)

@@ -20,7 +20,7 @@ from dnsfw.enforce.survivors import settle
 from dnsfw.enforce.targets import basis_at, contents, differences, interval_members, is_selected, static_holders
 from dnsfw.policy.ledger import NO_ROW, RowKey
 from dnsfw.policy.model import RuleRef
-from dnsfw.policy.snapshot import Snapshot, Stance, Subject
+from dnsfw.policy.snapshot import Permit, Snapshot, Stance, Subject
 from nft.changes import Change, Put
 from nft.errors import NftError
 
@@ -133,21 +133,17 @@ class Reconciler:
             is_lost = holder.rule in lost or change.before.policy.stance is not change.after.policy.stance
             if is_lost or basis is None or numbers.is_out_of_sight(holder, basis):
                 renumbered.add(holder.rule)
-                self._split(holder, basis, change.after, switch)
+                self._release(holder, change.after, switch)
             else:
                 numbers.rebase(holder, basis)
         return renumbered
 
-    def _split(self, holder: Holder, basis: str | None, after: Subject, switch: Switch) -> None:
-        """Another number for what is left; the old one goes when the survivors have moved, or at once if nobody is to be kept."""
-        numbers = self._state.numbers
+    def _release(self, holder: Holder, after: Subject, switch: Switch) -> None:
+        """The number goes when the survivors have moved to what is taken for them, or at once if nobody is to be kept."""
         if after.policy.stance is Stance.UNTOUCHED:
             self._leave(holder)
-        elif basis is None:
-            switch.leaving.add(numbers.release(holder))
         else:
-            old, _ = numbers.replace(holder, basis)
-            switch.leaving.add(old)
+            switch.leaving.add(self._state.numbers.release(holder))
 
     def _rewrite(self, change: PodChange, address: bytes, judgement: Judgement, renumbered: set[RuleRef], switch: Switch) -> None:
         state, subject, key = self._state, change.after, RowKey(change.after.pod.uid, address)
@@ -155,8 +151,7 @@ class Reconciler:
         after = judgement.rows.get(key, before)
         if after is before and not any(claim.permit.rule in renumbered for claim in before):
             return
-        for claim in after:
-            self._number(subject, claim.permit.rule, claim.permit.basis)
+        after = tuple([claim for claim in after if self._has_number(subject, claim.permit)])
         sources, number_of = subject.pod.addresses, state.numbers_of(key.pod)
         switch.changes += row_changes(state.layout, sources, address, before, after, number_of, state.clock.now(), renumbered)
         state.ledger.accept({key: after})
@@ -168,10 +163,10 @@ class Reconciler:
             if self._state.numbers.of(holder) is None and self._state.numbers.take(holder, basis) is None:
                 log.error("no decision number is free; a rule's CIDRs stay closed", pod=str(subject.pod), rule=str(holder.rule))
 
-    def _number(self, subject: Subject, rule: RuleRef, basis: str) -> None:
-        holder = Holder(subject.pod.uid, rule)
-        if self._state.numbers.of(holder) is None:
-            self._state.numbers.take(holder, basis_at(subject, basis))
+    def _has_number(self, subject: Subject, permit: Permit) -> bool:
+        """A number for the permit's rule, taken if need be; none is free: it is closed (design §2)."""
+        numbers, holder = self._state.numbers, Holder(subject.pod.uid, permit.rule)
+        return numbers.of(holder) is not None or numbers.take(holder, basis_at(subject, permit.basis)) is not None
 
     def _leave(self, holder: Holder) -> None:
         number = self._state.numbers.of(holder)

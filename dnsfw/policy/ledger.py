@@ -58,7 +58,7 @@ def is_adopted(name: Name) -> bool:
 
 
 def standings(row: Row) -> dict[Piece, Standing]:
-    """The elements of a row. The claim that lasts longest names the rule (of several, the first).
+    """The elements of a row. The claim that lasts longest names the rule; of several, the first by name, whatever came first.
 
     So a connection never bears the number of a rule whose own lease was over when it began.
     """
@@ -66,9 +66,13 @@ def standings(row: Row) -> dict[Piece, Standing]:
     for permit, _, until in row:
         for piece in permit.pieces:
             before = found.get(piece)
-            if before is None or before.until < until:
+            if before is None or before.until < until or (before.until == until and _comes_before(permit.rule, before.rule)):
                 found[piece] = Standing(permit.rule, until)
     return found
+
+
+def _comes_before(rule: RuleRef, other: RuleRef) -> bool:
+    return (rule.namespace, rule.name, rule.uid) < (other.namespace, other.name, other.uid)
 
 
 def with_claims(row: Row, claims: Iterable[Claim]) -> Row:

@@ -4,7 +4,7 @@ import pytest
 from enforce_kit import Node, packed
 from worlds import deny, peer, pod, rule, where
 
-from dnsfw.policy.grants import Granted
+from dnsfw.policy.grants import Granted, NotGranted
 from dnsfw.policy.model import Mode
 
 WEB = rule("web", peer("*.example.net", on=["tcp/443"]))
@@ -268,3 +268,25 @@ async def test_shared_address_stays_open_for_the_rule_that_is_left() -> None:
     assert node.lets("10.0.0.1", WWW)
     node.clock.advance(45)
     assert not node.lets("10.0.0.1", WWW)
+
+
+async def test_what_finds_no_number_after_a_change_is_not_told() -> None:
+    """Numbers run out while rules change: what has lost its own is closed, and no answer says otherwise."""
+    node = Node(ct_mask=0x3 << 16)
+    await node.start([WEB], [POD])
+    await node.told("a", "www.example.net", WWW)
+    for name in ("one", "two", "three", "four"):
+        await node.change([rule(name, peer("*.example.net", on=["tcp/443"]))], [POD])
+
+    assert isinstance(await node.told("a", "www.example.net", WWW), NotGranted)
+    assert not node.lets("10.0.0.1", WWW)
+
+
+async def test_denied_pod_keeps_no_number() -> None:
+    """A number stands for something; when all of it is taken back, the table is as if it had never been."""
+    node = Node()
+    await node.start([WEB], [POD])
+    await node.told("a", "www.example.net", WWW)
+    await node.change([WEB, deny("no-www", peer("www.example.net"))], [POD])
+
+    assert not node.elements("live")

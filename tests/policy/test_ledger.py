@@ -59,12 +59,19 @@ def test_longest_claim_names_the_rule() -> None:
     assert standings(row) == {HTTPS: Standing(BOTH.rule, 50), SSH: Standing(BOTH.rule, 50)}
 
 
-@pytest.mark.parametrize("until", [10, 50])
-def test_claim_that_lasts_no_longer_changes_nothing(until: float) -> None:
-    """Neither a shorter claim nor one that ends at the same time takes the permission over."""
-    row = (claim(WEB, "x.example.net", 50), claim(BOTH, "y.example.net", until))
+def test_shorter_claim_changes_nothing() -> None:
+    """A later claim on the same permission that ends before it."""
+    row = (claim(WEB, "x.example.net", 50), claim(BOTH, "y.example.net", 10))
 
     assert standings(row)[HTTPS] == Standing(WEB.rule, 50)
+
+
+def test_equal_ends_are_named_alike_in_any_order() -> None:
+    """The table is a function of state, not of who asked first."""
+    row = (claim(WEB, "x.example.net", 50), claim(BOTH, "y.example.net", 50))
+
+    assert standings(row) == standings(row[::-1])
+    assert standings(row)[HTTPS] == Standing(BOTH.rule, 50)
 
 
 def test_newest_permit_replaces_the_older_of_its_rule() -> None:
