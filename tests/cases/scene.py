@@ -36,6 +36,7 @@ from dnsfw.names import parse_name
 
 SERVER, SERVER6, UPSTREAM = ("127.0.0.53", 53), ("fd00:53::53", 53), ("127.0.0.99", 53)
 POD_A, POD_B, STRANGER = "127.0.1.1", "127.0.1.2", "127.0.9.9"
+PODS = {name: f"127.0.1.{number}" for number, name in enumerate("cdefgh", 3)}
 POD_A6, POD_B6 = "fd00:a::1", "fd00:a::2"
 TRUE, FORGED = answer("192.0.2.1"), answer("192.0.2.66")
 IS_TRUE = ["192.0.2.1"]
@@ -51,14 +52,16 @@ _numbers = itertools.count(1)
 
 
 class Bench:
-    """The program under test, known by its command line and its API; two pods, a and b, that may ask for *.example.net."""
+    """The program under test, known by its command line and its API; pods a to h, that may ask for *.example.net."""
 
     upstream = UPSTREAM
 
-    def __init__(self, folder: Path, flags: Sequence[str] = (), rules: str | None = None, pods: int = 2) -> None:
+    def __init__(self, folder: Path, flags: Sequence[str] = (), rules: str | None = None) -> None:
         self.folder = folder
         (folder / "rules.yaml").write_text(rules or RULE)
-        (folder / "pods.yaml").write_text(pod_list([_pod("a", POD_A, POD_A6), _pod("b", POD_B, POD_B6)], {}))
+        (folder / "pods.yaml").write_text(
+            pod_list([_pod("a", POD_A, POD_A6), _pod("b", POD_B, POD_B6), *map(_pod, PODS, PODS.values())], {})
+        )
         self._flags = flags
 
     def __enter__(self) -> Self:
