@@ -88,6 +88,7 @@ class Agent:
         self._node: tuple[IPAddress, ...] = ()
         self._serial = 0
         self._news = asyncio.Event()
+        self._why: set[str] = set()
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Everything that can fail for a reason of the operator's fails here, with a message that says what would be right."""
@@ -155,6 +156,10 @@ class Agent:
 
     def _on_world(self, world: World) -> None:
         self._world = world
+        self._tell("documents")
+
+    def _tell(self, why: str) -> None:
+        self._why.add(why)
         self._news.set()
 
     def _on_problems(self, problems: tuple[Problem, ...]) -> None:
@@ -168,10 +173,13 @@ class Agent:
         while True:
             await self._news.wait()
             self._news.clear()
+            why, self._why = self._why, set()
             begun = self._clock.now()
             await self.enforcer.apply(self._compile())
             self.forwarder.snapshot_changed()
-            log.info("in force", serial=self._serial, took_ms=round((self._clock.now() - begun) * 1000, 1))
+            if not self.enforcer.trouble:  # else it has said so itself
+                took_ms = round((self._clock.now() - begun) * 1000, 1)
+                log.info("in force", serial=self._serial, why=sorted(why), took_ms=took_ms)
 
     async def _follow_node(self) -> None:
         """The node's own addresses are protected; they come and go with its interfaces."""
@@ -184,7 +192,7 @@ class Agent:
                 continue
             if addresses != self._node:
                 self._node = addresses
-                self._news.set()
+                self._tell("node addresses")
 
     async def _follow_dates(self) -> None:
         """An Audit rule turns into Enforce on its date: by the wall clock, looked at every second so that a step of it is seen."""
@@ -192,7 +200,7 @@ class Agent:
             await asyncio.sleep(1.0)
             snapshot = self.enforcer.snapshot
             if snapshot is not None and snapshot.changes_at is not None and self._clock.wall() >= snapshot.changes_at:
-                self._news.set()
+                self._tell("dates")
 
     def _interface_of(self, source: str) -> str | None:
         """On which of the pods' interfaces an unknown source is: where its answers would go (the source guard has seen to the rest)."""
