@@ -24,7 +24,9 @@ from dnsfw.audit.pipeline import AuditPipeline
 from dnsfw.clock import Clock, SystemClock
 from dnsfw.enforce.enforcer import Enforcer
 from dnsfw.errors import DnsfwError, Problem
+from dnsfw.forwarder.perform import Performer
 from dnsfw.forwarder.service import Forwarder
+from dnsfw.hot import Hot
 from dnsfw.policy.compile import compile_snapshot
 from dnsfw.policy.model import IPAddress, World
 from dnsfw.policy.reasons import Reason
@@ -109,10 +111,14 @@ class Agent:
             clock=clock,
             interface_of=self._interface_of,
             unready=self._unready,
+            fast=self._hot,
         )
         await self.forwarder.start()
         stack.push_async_callback(self._stop_forwarder)
         await self._serve(stack)
+
+    def _hot(self, performer: Performer) -> Hot:
+        return Hot(self._settings.forwarder, performer, self.enforcer.state, self.audit.sink, self._clock)
 
     async def run_until(self, stopped: asyncio.Event) -> None:
         """Follow the sources and keep the kernel, until told to stop."""

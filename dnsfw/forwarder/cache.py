@@ -70,6 +70,20 @@ class Cache:
         self.hits += 1
         return entry.received, ceil(now - entry.received.at)
 
+    def peek(self, key: bytes) -> Received | None:
+        """What stands there, perhaps too old to be given; neither a hit nor a miss."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.received
+
+    def gives(self, key: bytes, received: Received, now: Instant) -> bool:
+        """Whether `get` would give just this; then it counts as that hit, otherwise as nothing."""
+        entry = self._entries.get(key)
+        if entry is None or entry.received is not received or entry.expires_at - now < 1:
+            return False
+        entry.is_spared = True
+        self.hits += 1
+        return True
+
     def put(self, key: bytes, received: Received) -> None:
         """Keep it if it may be kept (`Answer.lifetime`): not truncated, no TTL of 0, NOERROR or NXDOMAIN, a negative one with its SOA."""
         seconds = self._seconds(received)

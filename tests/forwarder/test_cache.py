@@ -280,3 +280,29 @@ def test_cost_grows_with_the_names_of_a_chain() -> None:
     short, long = (received(response(cname(TO_QUESTION, target))) for target in ("b.net", "bbbbb.net"))
 
     assert cost_of(b"", long) == cost_of(b"", short) + 8
+
+
+def test_a_look_is_neither_hit_nor_miss() -> None:
+    """`peek` shows what stands there, however old; `gives` counts as the hit that `get` would have been, or as nothing."""
+    cache = Cache(settings())
+    kept = received(response(a(ONE, 60)))
+    cache.put(b"a", kept)
+
+    assert (cache.peek(b"a"), cache.peek(b"b")) == (kept, None)
+    assert cache.gives(b"a", kept, T0 + 59)
+    assert not cache.gives(b"a", kept, T0 + 59.5)
+    assert not cache.gives(b"a", received(response(a(ONE, 60))), T0)
+    assert not cache.gives(b"b", kept, T0)
+    assert (cache.hits, cache.misses) == (1, 0)
+
+
+def test_an_answer_that_was_given_is_spared() -> None:
+    """As after a hit: when room is needed, the one that nobody asked for goes first."""
+    cache = filled(Cache(settings(cache_entries=2)), b"a", b"b")
+    kept = cache.peek(b"a")
+    assert kept is not None and cache.gives(b"a", kept, T0)
+
+    filled(cache, b"c")
+
+    assert cache.peek(b"a") is kept
+    assert cache.peek(b"b") is None

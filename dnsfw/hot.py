@@ -1,0 +1,183 @@
+"""The hot path: a question that has been asked before, answered from the cache while the pod's grants stand.
+
+Dense on purpose, and allowed to know both sides. It judges nothing itself: a `Shot` is what the exchange (forwarder/exchange.py) made of
+the same bytes under the same policy, the same cached message and the same age; the id, the pod and the time are put in. Where any of these
+has changed, or anything else is not as it always is, it says False, and the exchange does it all.
+Always true: response, record and elements are those that the slow path gives (tests/hot holds one against the other); no shot outlives its
+snapshot, and none is taken unless every permission that it needs outlives the answered TTL.
+
+Left out: TCP, unknown sources, contested addresses, limits on a pod's rate, answers without addresses to grant but with an error beyond
+the header's rcode, whatever waits for anybody.
+"""
+
+from collections import Counter
+from math import ceil, inf
+from typing import Any, NamedTuple
+
+from dnsfw.audit.record import QueryRecord, Sink
+from dnsfw.clock import Clock, Instant
+from dnsfw.enforce.installer import Ask, wanted_of
+from dnsfw.enforce.rejudge import is_contested
+from dnsfw.enforce.state import State
+from dnsfw.forwarder import events
+from dnsfw.forwarder.account import UDP, Sender
+from dnsfw.forwarder.exchange import Exchange
+from dnsfw.forwarder.listener_udp import ClientAddress, Way
+from dnsfw.forwarder.perform import Performer
+from dnsfw.forwarder.settings import ForwarderSettings
+from dnsfw.forwarder.wire import Query
+from dnsfw.names import Name
+from dnsfw.policy.grants import Granted
+from dnsfw.policy.snapshot import Permit, Policy, Snapshot, Subject
+
+MOST_PLANS = 16_384
+"""Questions remembered, about 2 kB each; more than that, and all are forgotten."""
+MOST_OCTETS = 300
+"""Of a query that is worth remembering: header, name, type and class, and a small OPT."""
+
+_BEFORE = Sender(source="", transport=UDP, at=0.0)
+_OWN_FIELDS = QueryRecord._fields.index("transport")  # at, namespace, pod, uid, source: the one query's; what follows is the shot's
+
+
+class Need(NamedTuple):
+    """A permission that must stand for `seconds` from now on."""
+
+    address: bytes
+    permit: Permit
+    seconds: int
+
+
+class Shot(NamedTuple):
+    """How an exchange ended: `response` without its id, `record` from the transport on."""
+
+    needs: tuple[Need, ...]
+    response: bytes
+    record: tuple[Any, ...]
+    decision: str
+    reason: str
+
+
+class Plan:
+    """One question under one policy, for one cached message. `shot` is for this `age`; None where the exchange is needed after all."""
+
+    __slots__ = ("age", "name", "query", "received", "shared_key", "shot")
+
+    def __init__(self, query: Query, received: events.Received) -> None:
+        self.query = query
+        self.name: Name = query.name
+        self.shared_key = query.shared_key
+        self.received = received
+        self.age = -1
+        self.shot: Shot | None = None
+
+
+class Kin(NamedTuple):
+    """A pod by its source address, with the plans of all pods of its policy."""
+
+    subject: Subject
+    who: tuple[str, str, str, str]
+    plans: dict[bytes, Plan]
+
+
+class Hot:
+    """One for a forwarder. `answer` first; where it says False: `learn`, then the slow path."""
+
+    def __init__(self, settings: ForwarderSettings, performer: Performer, state: State, sink: Sink, clock: Clock) -> None:
+        self._settings = settings
+        self._performer = performer
+        self._cache = performer.cache
+        self._state = state
+        self._sink = sink
+        self._clock = clock
+        self._decisions: Counter[str] = performer.decisions
+        self._reasons: Counter[str] = performer.reasons
+        self._snapshot: Snapshot | None = None
+        self._kins: dict[str, Kin] = {}
+        self._plans: dict[tuple[Policy, frozenset[int]], dict[bytes, Plan]] = {}
+        self._count = 0
+        # A rate is counted by the slow path: with one in force, every query is its.
+        self._is_on = not (settings.queries_per_second or settings.names_per_minute)
+
+    def answer(self, data: bytes, source: str, way: Way, address: ClientAddress) -> bool:
+        """Whether the query is answered and on record."""
+        state = self._state
+        if state.snapshot is not self._snapshot:
+            self._forget()
+        if (kin := self._kins.get(source)) is None or (plan := kin.plans.get(data[2:])) is None:
+            return False
+        performer = self._performer
+        uid = kin.who[2]
+        if state.trouble or performer.stopping or performer.in_flight.refusal(uid) is not None:
+            return False
+        now = self._clock.now()
+        if (age := ceil(now - plan.received.at)) != plan.age:
+            self._aim(plan, kin.subject, age, now)
+        if (shot := plan.shot) is None:
+            return False
+        row_of, name = state.ledger.row, plan.name
+        for wanted, permit, seconds in shot.needs:
+            for claim in row_of(kin.subject.pod.uid, wanted):
+                if claim.permit is permit and claim.name == name:
+                    if claim.until < now + seconds:
+                        return False
+                    break
+            else:
+                return False
+        if not self._cache.gives(plan.shared_key, plan.received, now):
+            return False
+        at = self._clock.wall()
+        way.send(data[:2] + shot.response, address)
+        self._decisions[shot.decision] += 1
+        self._reasons[shot.reason] += 1
+        self._sink(QueryRecord._make((at, *kin.who, *shot.record)))
+        return True
+
+    def learn(self, data: bytes, query: Query, source: str) -> None:
+        """The slow path is about to answer this; if it will do so from the cache, the next one like it is ours."""
+        if not self._is_on or len(data) > MOST_OCTETS or (received := self._cache.peek(query.shared_key)) is None:
+            return
+        if (kin := self._kins.get(source) or self._meet(source)) is None:
+            return
+        if self._count >= MOST_PLANS:
+            self._forget()
+            return
+        self._count += data[2:] not in kin.plans
+        kin.plans[data[2:]] = Plan(query, received)
+
+    def _forget(self) -> None:
+        self._snapshot = self._state.snapshot
+        self._kins.clear()
+        self._plans.clear()
+        self._count = 0
+
+    def _meet(self, source: str) -> Kin | None:
+        snapshot = self._snapshot
+        if snapshot is None or (subject := snapshot.by_source.get(source)) is None or is_contested(subject, snapshot):
+            return None
+        pod = subject.pod
+        sizes = frozenset(len(address.packed) for address in pod.addresses)
+        plans = self._plans.setdefault((subject.policy, sizes), {})
+        kin = self._kins[source] = Kin(subject, (pod.namespace, pod.name, pod.uid, source), plans)
+        return kin
+
+    def _aim(self, plan: Plan, subject: Subject, age: int, now: Instant) -> None:
+        """What the exchange makes of it where the answer comes from the cache and every grant stands."""
+        exchange = Exchange(plan.query, _BEFORE, self._settings, now)
+        exchange.handle(events.Identified(subject), now)
+        effects = exchange.handle(events.Replied(plan.received, subject, age, is_cached=True), now)
+        needs: tuple[Need, ...] = ()
+        if effects and isinstance(effects[0], events.EnsureGrants):
+            needs, granted = _standing(effects[0], now)
+            effects = exchange.handle(events.GrantsSettled(granted, subject), now)
+        plan.age, plan.shot = age, None
+        match effects:
+            case (events.Respond(data), events.Record(record)):
+                plan.shot = Shot(needs, data[2:], tuple(record[_OWN_FIELDS:]), record.decision, record.reason)
+
+
+def _standing(wanted: events.EnsureGrants, now: Instant) -> tuple[tuple[Need, ...], Granted]:
+    """What has to stand, and what the ledger's owner says when it does."""
+    found = list(wanted_of(Ask(wanted.subject, wanted.name, wanted.addresses, wanted.ttl), now))
+    needs = tuple(Need(one.address, one.permit, one.ttl) for one in found)
+    ttl = min((one.ttl for one in found), default=wanted.ttl)
+    return needs, Granted(inf, min(ttl, wanted.ttl), sum(len(one.permit.pieces) for one in found))
