@@ -189,6 +189,27 @@ def count(lab: Lab, counter: str) -> int:
     return int(listed.partition("packets ")[2].split()[0])
 
 
+def test_a21_nodes_tunnels_unwrap_nothing_for_a_pod(lab: Lab) -> None:
+    """An overlay's VXLAN port takes frames from anyone: a pod, with a plain UDP socket, could send as whomever to wherever."""
+    pod = lab.pod("shop/liar")
+    for command in ("link add vx0 type vxlan id 1 dev uplink0 dstport 8472", "link set vx0 up", "addr add 10.98.0.1/24 dev vx0"):
+        assert lab.run("ip", *command.split()).status == 0
+    (packet,) = udp(443)("10.98.0.9", OTHER)
+    frame = hardware(lab, topology.NODE, "vx0") + b"\x02\0\0\0\0\x09" + IP.to_bytes(2) + _summed(packet)
+    wrapped = b"\x08\0\0\0\0\0\x01\0" + frame
+
+    def unwrapped() -> bool:
+        with lab.internet.capture() as seen:
+            pod.send_udp(pod.address4, topology.NODE4, 8472, wrapped)
+            assert pod.connect("192.0.2.1", 443, "udp").is_connected
+        return OTHER in {each.destination for each in seen}
+
+    assert unwrapped(), "without dnsfw it gets out: else this would test nothing"
+    lab.run_dnsfw({})
+
+    assert not unwrapped()
+
+
 def test_mark_of_a_pods_own_does_not_cross_its_interface(lab: Lab) -> None:
     """The bit that the guard table asks for, and the numbers of decisions, cannot be set from within."""
     pod = lab.pod("shop/liar")
