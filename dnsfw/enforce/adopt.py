@@ -55,12 +55,17 @@ async def adopt(state: State, structure: Structure, reconciler: Reconciler, stan
 
 
 def _enter(state: State, found: Found) -> None:
-    """Spent numbers are nobody's, but stay live until their survivors have moved."""
+    """Spent numbers are nobody's, but stay live until their survivors have moved.
+
+    A number of unknown meaning is not given to anyone: a stray element that is not gone yet, or a connection that is just beginning,
+    would come to life with it.
+    """
     for number, meaning in found.spent.items():
         state.numbers.adopt(number, meaning)
         state.numbers.release(meaning.holder)
     for number, meaning in found.kept.items():
         state.numbers.adopt(number, meaning)
+    state.numbers.avoid(found.met)
     state.journal.rewrite(state.numbers.live())
     state.ledger.accept(found.rows)
 

@@ -24,10 +24,14 @@ ALL_NAMED = ports_of([PortEntry(name) for name in PROTOCOL_NAMES.values()])
 
 @dataclass(slots=True)
 class Found:
-    """kept/spent: numbers that still stand, and those that do not. rows: what the kept elements come to. stray: elements to take away."""
+    """kept/spent: numbers that still stand, and those that do not. met: every number that opens connections, or that an element bears.
+
+    rows: what the kept elements come to. stray: elements to take away.
+    """
 
     kept: dict[int, Meaning] = field(default_factory=dict)
     spent: dict[int, Meaning] = field(default_factory=dict)
+    met: set[int] = field(default_factory=set)
     rows: dict[RowKey, Row] = field(default_factory=dict)
     stray: list[Element] = field(default_factory=list)
 
@@ -39,7 +43,8 @@ def sort_numbers(live: Iterable[int], journal: Mapping[int, Meaning], snapshot: 
     taken: set[Holder] = set()
     # A crash between a number and its successor leaves two for one holder: the younger, later in the journal, is kept.
     ages = {number: age for age, number in enumerate(journal)}
-    for number in sorted(live, key=lambda number: -ages.get(number, -1)):
+    found.met.update(live)
+    for number in sorted(found.met, key=lambda number: -ages.get(number, -1)):
         meaning = journal.get(number)
         if meaning is None:
             continue
@@ -58,6 +63,7 @@ def sort_elements(found: Found, layout: Layout, snapshot: Snapshot, elements: It
     by_address = {address.packed: subject for subject in snapshot.subjects.values() for address in subject.pod.addresses}
     for element in elements:
         number = element.data >> layout.settings.shift if isinstance(element.data, int) else 0
+        found.met.add(number)
         meaning, piece = found.kept.get(number), piece_of(layout, element.set, element.key)
         size = address_size(element.set)
         source, destination = element.key[:size], element.key[size : 2 * size]

@@ -21,6 +21,8 @@ from dnsfw.policy.snapshot import Snapshot
 from nft.changes import Change, Put
 from nft.conntrack import ConntrackError
 from nft.errors import NftError
+from nft.objects import Structure as Found
+from nft.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 ATTEMPTS = 5
@@ -45,8 +47,7 @@ class Keeper:
             if standing is not None and fits(self._state, standing):
                 await adopt(self._state, self._structure, self._reconciler, standing, snapshot)
             else:
-                self._state.journal.rewrite(())
-                await self._build(snapshot, replace=standing is not None)
+                await self._begin_anew(snapshot, standing)
             self._state.snapshot = snapshot
             self._state.trouble = ""
 
@@ -70,6 +71,14 @@ class Keeper:
                     await self._build(snapshot, replace=is_there)
             self.rebuilds += 1
             self._state.trouble = ""
+
+    async def _begin_anew(self, snapshot: Snapshot, standing: Found | None) -> None:
+        """A table of another version has given numbers until it was gone."""
+        self._state.journal.rewrite(())
+        if standing is not None:
+            await self._state.kernel.apply(Transaction().delete(self._state.layout.table))
+            await self._avoid_marks()
+        await self._build(snapshot, replace=False)
 
     async def _avoid_marks(self) -> None:
         """Numbers that connections bear from an earlier life are not given out."""

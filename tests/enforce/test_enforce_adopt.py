@@ -1,6 +1,7 @@
 """A restart takes over the table that stands: what the journal vouches for is kept, everything else goes, and nothing is flushed."""
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from worlds import deny, peer, pod, rule
 from dnsfw.enforce.journal import Journal
 from dnsfw.enforce.numbers import Holder, Meaning
 from dnsfw.policy.model import PodUid, RuleRef
-from nft.changes import Put
+from nft.changes import Change, Put
 from nft.errors import NftError
 from nft.objects import Chain, Rule, Set, Table
 from nft.transaction import Transaction
@@ -112,6 +113,24 @@ async def test_no_journal_no_adoption(node: Node, tmp_path: Path) -> None:
     assert not node.lives(flow)
     await node.told("a", "www.example.net", WWW)
     assert node.number("10.0.0.1", WWW) != flow.mark
+
+
+async def test_number_of_a_stray_element_is_given_to_nobody(node: Node, tmp_path: Path) -> None:
+    """Its journal is lost: no commit of the restart leaves an old grant open under a number of today's rules."""
+    (tmp_path / "journal").unlink()
+    layout, commit = node.enforcer.state.layout, node.kernel.commit
+    was_open: list[bool] = []
+
+    def watched(changes: Sequence[Change]) -> None:
+        commit(changes)
+        live = {int.from_bytes(each.key, sys.byteorder) for each in node.kernel.read_elements(layout.live)}
+        was_open.append(any(stray.data in live for stray in node.kernel.read_elements(layout.v4.port)))
+
+    node.kernel.commit = watched  # type: ignore[method-assign]  # looks at the kernel after each commit
+    await node.restart([rule(name, peer("198.18.0.0/15")) for name in ("one", "two", "three")], [POD, OTHER])
+
+    assert was_open[0]  # the earlier table, before it was touched
+    assert not any(was_open[1:])
 
 
 async def test_foreign_elements_are_taken_away(node: Node) -> None:
