@@ -1,0 +1,69 @@
+"""The shortcut for plain answers gives what the long way gives, or leaves the message to it."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wire_messages import ANSWERED, TO_QUESTION, a, aaaa, cname, opt, question, response, rr, soa
+
+from dnsfw.forwarder.answer import Answer, _parse, parse_plain
+from dnsfw.forwarder.wire import AAAA, PAST_THE_END, A, WireError
+
+ONE, SIX = "192.0.2.1", bytes.fromhex("20010db8000000000000000000000001")
+TTLS = st.sampled_from((0, 1, 60, 2**31 - 1, 2**31, 2**32 - 1))
+RECORDS = st.one_of(
+    st.builds(a, st.sampled_from((ONE, "192.0.2.2")), TTLS, st.sampled_from((TO_QUESTION, "www.example.net", "other.example.net"))),
+    st.builds(aaaa, st.just(SIX), TTLS),
+    st.builds(cname, st.just(TO_QUESTION), st.just("alias.example.net"), TTLS),
+    st.builds(rr, st.just(TO_QUESTION), st.just(A), st.just(b"\xc0\0\2\1"), length=st.sampled_from((0, 3, 4, 5, 16))),
+    st.builds(rr, st.just(TO_QUESTION), st.just(A), st.just(b"\xc0\0\2\1"), rclass=st.sampled_from((1, 3))),
+)
+OPTS = st.builds(opt, ttl=st.sampled_from((0, 0x8000, 1 << 24, 1 << 16)), options=st.sampled_from((b"", bytes(12))), owner=st.just(b"\0"))
+MESSAGES = st.builds(
+    lambda answers, authority, additional, qtype, flags, cut, extra: (
+        response(*answers, authority=tuple(authority), additional=tuple(additional), qtype=qtype, flags=flags)[: -cut or None]
+        + bytes(extra),
+        question(qtype=qtype),
+    ),
+    st.lists(RECORDS, max_size=4) | st.lists(st.builds(a, st.just(ONE), TTLS), min_size=1, max_size=20),
+    st.lists(st.just(soa(60)), max_size=1),
+    st.lists(OPTS | RECORDS, max_size=2),
+    st.sampled_from((A, A, AAAA, 16)),
+    st.sampled_from((ANSWERED, ANSWERED, ANSWERED | 0x0200, ANSWERED | 3)),
+    st.sampled_from((0, 0, 1, 5, 11)),
+    st.sampled_from((0, 0, 7)),
+)
+
+
+def the_long_way(data: bytes, key: bytes) -> Answer | None:
+    try:
+        return _parse(data, key)
+    except (WireError, *PAST_THE_END):
+        return None
+
+
+@settings(max_examples=300)
+@given(MESSAGES)
+def test_shortcut_says_what_the_long_way_says(made: tuple[bytes, bytes]) -> None:
+    """Whatever stands in the message, wherever it is cut."""
+    data, key = made
+    found = parse_plain(data, key) if len(data) >= 12 else None
+
+    assert found is None or found == the_long_way(data, key)
+
+
+def test_shortcut_is_taken_by_plain_answers() -> None:
+    """With or without an OPT, one address or sixteen; not by more, by aliases, by errors, nor by an extended rcode."""
+    key = question()
+
+    assert parse_plain(response(a(ONE)), key) is not None
+    assert parse_plain(response(*[a(ONE)] * 16, additional=(opt(ttl=0x8000, options=bytes(12)),)), key) is not None
+    assert parse_plain(response(aaaa(SIX), qtype=AAAA), question(qtype=AAAA)) is not None
+    for other in (
+        response(*[a(ONE)] * 17),
+        response(cname(TO_QUESTION, "alias.example.net"), a(ONE, owner="alias.example.net")),
+        response(a(ONE), flags=ANSWERED | 3),
+        response(a(ONE), additional=(opt(ttl=1 << 24),)),
+        response(a(ONE), additional=(opt(),))[:-1],
+        response(a(ONE))[:-1],
+        response(a(ONE), text="other.example.net"),
+    ):
+        assert parse_plain(other, key) is None
