@@ -10,18 +10,18 @@ from itertools import islice
 
 import structlog
 
-from dnsfw.enforce.batches import BATCH
+from dnsfw.enforce.batches import BATCH, batches
 from dnsfw.enforce.elements import row_changes
 from dnsfw.enforce.numbers import Holder
 from dnsfw.enforce.rejudge import Judgement, PodChange, compare, judge_row, judge_rows
-from dnsfw.enforce.state import State
+from dnsfw.enforce.state import CUT_PAIRS, State
 from dnsfw.enforce.structure import Structure
 from dnsfw.enforce.survivors import settle
 from dnsfw.enforce.targets import basis_at, contents, differences, interval_members, is_selected, static_holders
 from dnsfw.policy.ledger import NO_ROW, RowKey
 from dnsfw.policy.model import RuleRef
 from dnsfw.policy.snapshot import Permit, Snapshot, Stance, Subject
-from nft.changes import Change, Put
+from nft.changes import Change, Discard, Put
 from nft.errors import NftError
 
 log = structlog.get_logger(__name__)
@@ -213,7 +213,10 @@ class Reconciler:
         fate = await settle(self._state, subjects, leaving)
         for number in leaving:
             self._state.numbers.leave(number)
-        self._commit(cut_changes(self._state, fate.cut), snapshot)
+        self._commit([], snapshot)
+        for batch in batches(cut_changes(self._state, fate.cut)):
+            self._state.commit(batch)
+            await asyncio.sleep(0)
 
 
 def cut_changes(state: State, pairs: "list[tuple[bytes, bytes]] | set[tuple[bytes, bytes]]") -> list[Change]:
@@ -221,8 +224,12 @@ def cut_changes(state: State, pairs: "list[tuple[bytes, bytes]] | set[tuple[byte
     until = state.clock.now() + state.settings.cut_s
     changes: list[Change] = []
     for source, peer in pairs:
+        state.cut.pop((source, peer), None)
         state.cut[(source, peer)] = until
         changes.append(Put(state.layout.sets_of_address(source).cut, source + peer, None, state.settings.cut_s * 1000))
+    for source, peer in list(islice(state.cut, max(0, len(state.cut) - CUT_PAIRS))):
+        del state.cut[(source, peer)]
+        changes.append(Discard(state.layout.sets_of_address(source).cut, source + peer))
     return changes
 
 

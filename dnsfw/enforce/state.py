@@ -29,6 +29,10 @@ from nft.objects import Set
 RECENT_COMMITS = 1024
 CLOSED_ADDRESSES = 65_536
 """Addresses of removed pods that stay closed; beyond, the oldest is let go (IPv6 pods need never reuse one)."""
+CUT_PAIRS = 1 << 19
+"""Half of what the kernel's set holds, since what traffic renews there outlives what we know; beyond, the oldest is let go. Pods that come
+and go with many grants would fill the set otherwise, and a full set refuses every change of rules.
+"""
 
 
 @dataclass(slots=True)

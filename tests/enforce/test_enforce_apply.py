@@ -4,6 +4,7 @@ import pytest
 from enforce_kit import Node, packed
 from worlds import deny, peer, pod, rule, where
 
+from dnsfw.enforce import reconcile
 from dnsfw.policy.grants import Granted, NotGranted
 from dnsfw.policy.model import Mode
 
@@ -290,3 +291,16 @@ async def test_denied_pod_keeps_no_number() -> None:
     await node.change([WEB, deny("no-www", peer("www.example.net"))], [POD])
 
     assert not node.elements("live")
+
+
+async def test_a11_pods_that_come_and_go_fill_no_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Revoked peers are remembered up to a bound, the newest of them: a full set would refuse every change of rules."""
+    monkeypatch.setattr(reconcile, "CUT_PAIRS", 3)
+    node = Node()
+    for pods in range(3):
+        await (node.change if pods else node.start)([WEB], [pod("a", "10.0.0.1", uid=f"a{pods}")])
+        await node.told(f"a{pods}", "www.example.net", *(f"192.0.2.{10 * pods + index}" for index in range(2)))
+    await node.change([WEB], [])
+
+    assert node.elements("cut4").keys() == {b"".join(packed("10.0.0.1", f"192.0.2.{last}")) for last in (11, 20, 21)}
+    assert node.enforcer.stats().cut == 3
