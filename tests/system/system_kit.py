@@ -167,7 +167,12 @@ class Site:
         """One save of the rules or of the pods; at the end it is in force."""
         position, change = self.program.log_position(), Change(time.monotonic())
         yield change
-        change.in_force_at = monotonic_of(self.program.wait_for_event("in force", timeout, since=position))
+        change.in_force_at = monotonic_of(wait_for(lambda: self._followed(position), timeout, f"not in force:\n{self.program.log}"))
+
+    def _followed(self, position: int) -> dict[str, Any] | None:
+        """The first snapshot of new documents after that place in the log; the node's addresses change by themselves."""
+        found = (entry for entry in self.program.events(position) if entry.get("event") == "in force")
+        return next((entry for entry in found if "documents" in entry["why"]), None)
 
     def save(self, name: str, *documents: str) -> Change:
         """Replace the rule file `name`.yaml, and wait until that is in force."""

@@ -1,6 +1,8 @@
 """Resolve, then connect at once: whoever has an answer can use it, and nobody has one before the kernel does."""
 
 import itertools
+import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system_kit import Site, names, rule, spread
+from system_kit import Site, bar, names, rule, spread
 from witness import Witness
 
 from dnsfw.demo.lab import Lab, Pod
@@ -18,6 +20,7 @@ from dnsfw.demo.results import Cycles
 
 PODS = 4
 PART = 500
+INSERTS = 2_000
 SUFFIX = "many.example.net"
 _fresh = itertools.count(1)
 
@@ -33,7 +36,7 @@ add element inet foreign s {{ {elements} }}
 @pytest.fixture
 def busy(lab: Lab) -> tuple[Site, list[Pod]]:
     """Pods that may reach 131,072 names, and others that come and go."""
-    lab.internet.generate(SUFFIX, ttl=30)
+    lab.internet.generate(SUFFIX, ttl=3600)
     site = Site(lab, lab.run_dnsfw({"many.yaml": rule("many", names(f"*.{SUFFIX}", ports=("443",)))}))
     return site, site.pods(*["many"] * PODS)
 
@@ -46,7 +49,7 @@ def rules_and_pods_changing(site: Site) -> Iterator[list[int]]:
 
     def change() -> None:
         for number in itertools.count():
-            if stop.wait(0.15):
+            if stop.wait(0.5):
                 return
             extra = names(f"extra{number % 7}.example.net", ports=("443",))
             site.program.save_rule("many.yaml", rule("many", names(f"*.{SUFFIX}", ports=("443",)), extra))
@@ -112,10 +115,24 @@ def test_connect_follows_answer(busy: tuple[Site, list[Pod]], figures: dict, cou
         done = run_cycles(pods, count)
     note(figures, done)
     figures["changes"] = changes[0]
+    figures |= insert_figures(site, pods[0])
 
     assert [failed for cycles in done for failed in cycles.failed] == []
     assert [unanswered for cycles in done for unanswered in cycles.unanswered] == []
     assert sum(cycles.connected for cycles in done) >= count
+    assert figures["elements"] >= count
+    assert figures["insert_us"]["p99"] <= bar(100)
+
+
+def insert_figures(site: Site, pod: Pod) -> dict[str, Any]:
+    """What one more element costs in the table that the program made and filled, while its chain judges traffic."""
+    busy = pod.begin_watch(pod.resolve(f"h1.{SUFFIX}").address, interval=0.005, count=400)
+    script = str(Path(__file__).with_name("insert_many.py"))
+    done = site.lab.run(sys.executable, script, pod.address4, str(INSERTS), timeout=120)
+    assert done.status == 0, done.stderr
+    assert {what for _, what in busy.result(60)} == {"connected"}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 @pytest.mark.parametrize("count", [pytest.param(600, id="short"), pytest.param(20_000, id="full", marks=pytest.mark.long)])

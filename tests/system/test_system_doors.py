@@ -1,5 +1,6 @@
 """The ways out that are not a grant: other resolvers, DNS over TLS, protected addresses, the cluster, ingress; and who counts as a pod."""
 
+import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -7,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from system_kit import Site, cidrs, cluster_rule, names, rule, wait_for
 
-from dnsfw.demo import topology
+from dnsfw.demo import packets, topology
+from dnsfw.demo.documents import replace_file
 from dnsfw.demo.lab import Lab
 
 ANYONE = ("8.8.8.8", "2001:4860:4860::8888", topology.OUTSIDE4, topology.RESOLVER4)
@@ -34,7 +36,7 @@ def test_unknown_pod_waits_and_is_answered_when_it_becomes_known(site: Site) -> 
 
 def test_unknown_pod_gets_servfail(site: Site) -> None:
     """In the end nobody knows it."""
-    (pod,) = site.lab.pods_at_once([("shop/never", {})])
+    pod = site.pod("never")
     with site.change():
         pod.remove()
 
@@ -201,20 +203,61 @@ def test_pass_leaves_it_to_the_namespace(site: Site) -> None:
     assert pod.connect("203.0.113.81").what == "refused"
 
 
-def test_audit_counts_and_its_date_closes(site: Site) -> None:
-    """Audit mode lets all through and counts; on its date it turns into Enforce, and ends what only it let live."""
-    until = (datetime.now(UTC) + timedelta(seconds=3)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    site.allow("dated", cidrs("203.0.113.90/32"), mode="Audit", auditUntil=until)
+def test_audit_counts(site: Site) -> None:
+    """Audit mode lets all through, and counts what it would have refused."""
+    site.allow("audit", cidrs("203.0.113.90/32"), mode="Audit")
+    pod = site.pod("audit")
+    for address in ("203.0.113.90", "198.51.100.90", "2001:db8::90"):
+        assert pod.connect(address).is_connected
+
+    (counted,) = [row for row in site.status()["refused"] if row["pod"] == pod.identity.name]
+    assert (counted["refused_packets"], counted["would_refuse_packets"]) == (0, 2)
+
+
+def test_end_of_audit(site: Site) -> None:
+    """On its date an Audit rule turns into Enforce, and ends what only it let live."""
     pod = site.pod("dated")
-    assert pod.connect("198.51.100.90").is_connected
+    until = datetime.now(UTC) + timedelta(seconds=4)
+    site.allow("dated", cidrs("203.0.113.90/32"), mode="Audit", auditUntil=until.strftime("%Y-%m-%dT%H:%M:%SZ"))
     stream = site.stream(pod, "198.51.100.90", 443, "udp")
-    refused = [row for row in site.status()["refused"] if str(pod) in str(row)]
-    assert refused
 
     wait_for(lambda: pod.connect("198.51.100.90").what == "refused")
 
+    assert datetime.now(UTC) >= until.replace(microsecond=0)
     assert stream.is_cut_by(time.monotonic())
     assert pod.connect("203.0.113.90").is_connected
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_other_protocols(site: Site, family: int) -> None:
+    """A rule without ports lets every protocol through, one with ports none but those: SCTP, GRE and what nobody knows."""
+    wide, narrow = f"anything{family}", f"something{family}"
+    to = "203.0.113.95" if family == 4 else "2001:db8:95::1"
+    site.save(wide, rule(wide, cidrs(f"{to}/{32 if family == 4 else 128}")), rule(narrow, cidrs("0.0.0.0/0", "::/0", ports=("443",))))
+    pods = site.pods(wide, narrow)
+    with site.lab.internet.capture() as captured:
+        for pod in pods:
+            source = pod.address4 if family == 4 else pod.address6
+            for protocol in (47, 132, 253):
+                assert pod.send_packet(packets.packet(source, to, protocol, sctp_init() if protocol == 132 else b"\0" * 20)) == ""
+            assert pod.connect(to).is_connected
+
+    got = {(packet.source, packet.protocol) for packet in captured if packet.destination == to}
+    sources = [pod.address4 if family == 4 else pod.address6 for pod in pods]
+    assert got == {(sources[0], protocol) for protocol in (6, 47, 132, 253)} | {(sources[1], 6)}
+
+
+def test_host_network_pod_is_reported(site: Site) -> None:
+    """A pod with the node's own network cannot be judged, and status says so."""
+    (pod,) = site.lab.pods_at_once([("shop/on-the-node", {"app": "on-the-node"})])
+    text = site.lab.pods_file.read_text()
+    head, _, tail = text.partition("name: on-the-node")
+    with site.change():
+        replace_file(site.lab.pods_file, head + "name: on-the-node" + tail.replace("spec:\n", "spec:\n    hostNetwork: true\n", 1))
+
+    assert str(pod) in str(site.status()["pods"]["not_enforceable"])
+    with site.change():
+        pod.remove()
 
 
 def test_ports_and_protocols(site: Site) -> None:
@@ -230,3 +273,19 @@ def test_ports_and_protocols(site: Site) -> None:
         assert pod.connect(to, 5000, "udp").is_connected
         assert not pod.connect(to, 443, "udp", timeout=0.3).is_connected
         assert pod.ping(to).is_connected
+
+
+def sctp_init() -> bytes:
+    """From port 4000 to 443, with its checksum (RFC 9260 §3.3.2, §6.8): conntrack looks at it."""
+    head = struct.pack(">HHI", 4000, 443, 0)
+    chunk = struct.pack(">BBHIIHHI", 1, 0, 20, 7, 65536, 1, 1, 1)
+    return head + crc32c(head + b"\0" * 4 + chunk).to_bytes(4, "little") + chunk
+
+
+def crc32c(data: bytes) -> int:
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value ^ 0xFFFFFFFF
