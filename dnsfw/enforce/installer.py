@@ -70,7 +70,7 @@ class Installer:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._waiting: Turns[tuple[Ask, asyncio.Future[GrantOutcome], Instant]] = Turns(WAITING_BOUND, WAITING_BOUND)
+        self._waiting: Turns[tuple[Ask, asyncio.Future[GrantOutcome], Instant]] = Turns(WAITING_BOUND, 2 * WAITING_BOUND)
 
     def ensure(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int) -> GrantOutcome | asyncio.Future[GrantOutcome]:
         ask = Ask(subject, name, tuple(addresses), ttl)

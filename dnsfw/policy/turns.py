@@ -1,7 +1,8 @@
 """Fair turns: what waits is taken from each owner in turn, however much any of them has.
 
 Pure. Always true: putting and taking cost the same whatever waits; an owner's own things keep their order; whoever has nothing waiting is
-at most one thing of each other owner away from its turn.
+at most one thing of each other owner away from its turn, and finds room: nobody may have more waiting than there are places left, so
+that one crowd takes half of them, two take a third each, and never all.
 """
 
 from collections import OrderedDict, deque
@@ -24,14 +25,12 @@ class Turns(Generic[T]):
         return self._count
 
     def put(self, owner: Hashable, thing: T) -> bool:
-        """False, and nothing is kept, where the owner has too many, or all have."""
-        if self._count >= self._in_all:
-            return False
+        """False, and nothing is kept, where the owner has too many."""
         queue = self._waiting.get(owner)
+        if (len(queue) if queue else 0) >= min(self._per_owner, self._in_all - self._count):
+            return False
         if queue is None:
             queue = self._waiting[owner] = deque()
-        elif len(queue) >= self._per_owner:
-            return False
         queue.append(thing)
         self._count += 1
         return True

@@ -10,13 +10,14 @@ is cached and no late datagram of one test is another's.
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
@@ -183,6 +184,12 @@ class Tcp(Udp):
     async def receive(self) -> Response:
         return Response(await self._read(int.from_bytes(await self._read(2), "big")))
 
+    async def is_refused(self) -> bool:
+        """Connects, and finds itself cut off before it has said anything."""
+        with contextlib.suppress(ConnectionError):
+            await self.connect()
+        return await self.is_closed()
+
     async def is_closed(self) -> bool:
         """Waits until the other side has closed, whatever comes before."""
         async with asyncio.timeout(PATIENCE_S):
@@ -287,6 +294,13 @@ class Scene:
             assert time.monotonic() < deadline, json.dumps(found, default=str)
             await asyncio.sleep(0.02)
         return found
+
+    async def until_async(self, look: Callable[[], Awaitable[Any]], holds: Callable[[Any], bool]) -> bool:
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds(await look()):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+        return True
 
     async def serves_on(self, pod: str = POD_B) -> None:
         """Another pod's new question is answered truly, over UDP and TCP; the program has noted no surprise."""

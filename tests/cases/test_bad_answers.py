@@ -273,7 +273,7 @@ TTLS = [
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("alias", "address", "answered", "least"), TTLS)
-async def test_u12_ttls(scene: Scene, way: str, alias: int, address: int, answered: int, least: int) -> None:
+async def test_u12_ttls(scene: Scene, way: str, alias: int, address: int, answered: int, least: int) -> None:  # noqa: PLR0917 -- a table
     """The chain's minimum counts, a high bit is 0 (RFC 2181 §8); the grant outlives the answer and never lasts forever."""
     scene.upstream.on_udp(says(cname(TO_QUESTION, ALIAS, alias), a("192.0.2.1", address, ALIAS)))
 

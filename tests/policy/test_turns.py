@@ -11,7 +11,7 @@ from dnsfw.policy.turns import Turns
 
 def test_one_thing_waits_for_one_of_each() -> None:
     """A pod with hundreds waiting delays another's single thing by one of its own."""
-    turns: Turns[str] = Turns(1000, 1000)
+    turns: Turns[str] = Turns(1000, 4000)
     for number in range(500):
         turns.put("crowd", f"crowd-{number}")
     turns.put("single", "single-0")
@@ -22,12 +22,29 @@ def test_one_thing_waits_for_one_of_each() -> None:
 
 def test_an_owner_has_a_bound_of_its_own() -> None:
     """What is too much is not kept, and costs the others nothing."""
-    turns: Turns[int] = Turns(2, 4)
+    turns: Turns[int] = Turns(2, 9)
 
     assert [turns.put("a", number) for number in range(3)] == [True, True, False]
     assert turns.put("b", 9)
     assert [turns.take() for _ in range(3)] == [0, 9, 1]
-    assert [turns.put(owner, 3) for owner in "abcde"] == [True, True, True, True, False]
+    assert turns.put("a", 3)
+
+
+def test_crowds_leave_room_for_others() -> None:
+    """One crowd takes half of the places, a second one half of the rest; somebody else's first thing still finds one."""
+    turns: Turns[int] = Turns(1000, 64)
+
+    taken = [sum(turns.put(owner, number) for number in range(1000)) for owner in "ab"]
+
+    assert taken == [32, 16]
+    assert turns.put("quiet", 0)
+
+
+def test_full_is_full() -> None:
+    """However many owners there are, no more wait than there are places."""
+    turns: Turns[int] = Turns(1, 4)
+
+    assert [turns.put(owner, 0) for owner in "abcde"] == [True, True, True, True, False]
 
 
 def test_nothing_to_take() -> None:
@@ -42,7 +59,7 @@ def test_nothing_to_take() -> None:
 @given(st.lists(st.one_of(st.sampled_from("abc"), st.none())))
 def test_order_and_fairness(steps: list[str | None]) -> None:
     """A letter puts a thing of that owner, None takes: things come in their owner's order, nobody is taken twice past one who waits."""
-    turns: Turns[tuple[str, int]] = Turns(100, 100)
+    turns: Turns[tuple[str, int]] = Turns(100, 1000)
     put, taken = defaultdict(int), defaultdict(int)
     passed: dict[str, set[str]] = defaultdict(set)  # owner -> who has been taken since it began to wait
     for owner in steps:
