@@ -186,3 +186,39 @@ def audit(site: Site, name: str) -> list[dict]:
     done = site.lab.dnsfw("audit", "--audit-db", str(site.program.audit_db), "--name", name, "-o", "json")
     found: list[dict] = json.loads(done.stdout)
     return found
+
+
+def test_a9_host_network_pods_are_said_to_be_beyond_us(own_site: Site) -> None:
+    """A pod with the node's address is listed as not enforceable; it is given nothing, nor is anything granted for that address."""
+    identity = {"metadata": {"name": "host", "namespace": "shop", "uid": "h", "labels": {"app": "web"}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", **identity, "spec": {"hostNetwork": True}, "status": {"podIPs": [{"ip": topology.NODE4}]}}
+    own_site.lab.internet.set("www.example.net", "60 A 192.0.2.10")
+    own_site.allow("web", names("*.example.net"))
+    with own_site.change():
+        own_site.lab.pods_file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [pod]}))
+    answer = own_site.lab.node.resolve("www.example.net")
+
+    assert own_site.status()["pods"]["not_enforceable"] == ["shop/host"]
+    assert (answer.rcode, own_site.grants()) == ("REFUSED", [])
+
+
+def test_a13_the_longest_ttl_is_a_bounded_lease(site: Site) -> None:
+    """2^31 - 1 seconds are an hour and the grace, in the kernel too."""
+    site.lab.internet.set("forever.example.net", "2147483647 A 192.0.2.90")
+    site.allow("forever", names("forever.example.net", ports=["443"]))
+    pod = site.pod("forever")
+    answer = pod.resolve("forever.example.net")
+    (line,) = [line for line in site.elements("port4").split(",") if "192.0.2.90" in line]
+
+    assert answer.ttl is not None
+    assert answer.ttl <= 3600
+    assert "timeout 1h10s" in line
+
+
+def test_a20_who_connects_at_once_is_let_through(site: Site) -> None:
+    """No answer is seen before its element: of many names, each resolved and connected to in the same breath, none fails."""
+    site.lab.internet.generate("breath.example.net")
+    site.allow("breath", names("*.breath.example.net"))
+    cycles = site.pod("breath").cycle([f"h{number}.breath.example.net" for number in range(500)])
+
+    assert (cycles.connected, cycles.failed, cycles.unanswered) == (500, [], [])

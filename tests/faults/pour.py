@@ -2,7 +2,7 @@
 
     pour.py SERVER RATE SECONDS
 
-Honest: 5,000 names below many.example.net, both families. Abuse: noise, loops of compression, other opcodes and classes, refused names
+Honest: 300 names below many.example.net, both families. Abuse: noise, loops of compression, other opcodes and classes, refused names
 that never come twice, and connections that say half a message.
 """
 
@@ -16,7 +16,7 @@ import threading
 import time
 
 STEP_S = 0.01
-NAMES = 5000
+NAMES = 300
 
 
 def name(*labels: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""F3, F4, F7, F8, F9: the machine refuses: privileges, tables, descriptors, ports, disk, time to run.
+"""F3, F4, F6 to F9, F11: the machine refuses: privileges, tables, descriptors, ports, disk, time to run.
 
 Whatever happens, nothing opens that the rules do not allow, the program does not end, and it is well again when the machine is.
 """
@@ -189,6 +189,7 @@ def test_f9_full_conntrack_table_opens_nothing(own_site: Site) -> None:
     filler = str(Path(__file__).parent / "fill_conntrack.py")
     filled = own_site.lab.run(sys.executable, filler, str(size), timeout=300)
     assert filled.status == 0, filled.stderr
+    assert int(own_site.lab.run("cat", "/proc/sys/net/netfilter/nf_conntrack_count").stdout) > size - 100
     outcomes = {to: pod.connect(to, timeout=0.5).is_connected for to in (FORBIDDEN, topology.METADATA4)}
     assert is_alive(own_site)
     own_site.lab.run("conntrack", "-F")
@@ -215,3 +216,19 @@ def test_f11_hand_over_is_one_after_the_other(own_site: Site) -> None:
     assert pod.connect("198.18.0.1").is_connected
     assert pod.fetch("h7.many.example.net").is_connected
     assert json.loads(own_site.lab.dnsfw("grants", "--api", f"unix:{own_site.program.socket}", "-o", "json").stdout)
+
+
+# ---- F6
+
+
+def test_f6_address_taken_over_while_it_is_in_use(own_site: Site) -> None:
+    """A pod is deleted and another has its address in the same save, while a connection pushes: nothing of the first is the second's."""
+    pod = furnished(own_site)
+    stream = own_site.stream(pod, pod.resolve("h1.many.example.net").address)
+    for turn in range(5):
+        with own_site.change() as change:
+            pod.become(f"shop/next-{turn}")
+        if turn == 0:
+            assert stream.is_cut_by(change.in_force_at)
+        assert not pod.connect("198.18.0.1").is_connected
+        assert pod.fetch("h1.many.example.net").is_connected

@@ -14,7 +14,7 @@ from dnsfw.demo import topology
 
 POUR = str(Path(__file__).parent / "pour.py")
 RATE = 2000
-PODS = 2
+PODS = 8
 SECONDS = int(os.environ.get("DNSFW_SOAK_SECONDS", "600"))
 WARM_S = 60
 GROWTH_KB = 5 * 1024
@@ -22,7 +22,7 @@ GROWTH_KB = 5 * 1024
 
 @pytest.mark.long
 def test_soak_memory_stays_what_it_was(own_site: Site) -> None:
-    """2,000 queries/s, a tenth of it abuse: after the first minute the process grows by less than 5 MB, and honest questions are answered."""
+    """2,000 queries/s, a tenth of it abuse: after a minute the process grows by less than 5 MB, and honest questions are answered."""
     lab = own_site.lab
     lab.internet.generate("many.example.net", ttl=30)
     own_site.allow("web", names("*.example.net"))
