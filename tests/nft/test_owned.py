@@ -137,7 +137,7 @@ def test_no_other_process_can_touch_it() -> None:
         assert "not permitted" in run("nft flush chain inet guard guard", accept_failure=True)
         assert "not permitted" in run("nft add element inet guard internal4 '{ 0.0.0.0/0 }'", accept_failure=True)
         run("nft add chain inet theirs c; nft add rule inet theirs c accept")
-        assert "theirs" in run("nft -j list ruleset")
+        assert "theirs" in run("nft list tables")
         run("nft flush ruleset")
         assert listing() == EXPECTED
 
