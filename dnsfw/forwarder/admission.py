@@ -1,7 +1,7 @@
 """What one pod may have of us: queries that wait at the same time, queries a second, different names a minute.
 
-Pure: time is passed in. Always true: a pod past its bound costs the others nothing, and what was counted in is counted out; memory is bounded
-by the limits themselves.
+Pure: time is passed in. Always true: a pod past its bound costs the others nothing, and what was counted in is counted out; memory is
+bounded by the limits themselves.
 """
 
 from collections.abc import Hashable

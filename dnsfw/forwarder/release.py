@@ -18,8 +18,8 @@ from dnsfw.policy.snapshot import NameVerdict, Policy, Stance, Subject
 
 class Release(NamedTuple):
     """An answer, judged. name, verdict: as what it is judged. protected: addresses of any section that are to be taken out (while the
-    pod is audited: that would be). excess: those beyond `addresses_per_answer`, left out too. addresses: those that may grant and are answered. grantable: those that must be granted first.
-    ttl: of these, or of the answer; NO_TTL without records.
+    pod is audited: that would be). excess: those beyond `addresses_per_answer`, left out too. addresses: those that may grant and are
+    answered. grantable: those that must be granted first. ttl: of these, or of the answer; NO_TTL without records.
     """
 
     subject: Subject

@@ -1,4 +1,4 @@
-"""What passes is not touched: an allowed name's answer is upstream's, but for id, TTL within the lease, the hop's EDNS and addresses taken out.
+"""What passes is not touched: an answer is upstream's, but for id, TTL within the lease, the hop's EDNS and protected addresses.
 
 As respdiff does it: each name is asked through the program and compared with what upstream says to that very question, field by field,
 in order. Differences are either of the kinds that `explained` names, or a failure.
@@ -6,9 +6,12 @@ in order. Differences are either of the kinds that `explained` names, or a failu
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
+from itertools import pairwise
+from math import ceil
 
 import dns.flags
 import dns.message
@@ -61,7 +64,7 @@ def protected(name: str, chance: random.Random) -> Made:
 
 def chain(name: str, chance: random.Random) -> Made:
     names = [name, *(f"Alias{number}.cdn.example.org." for number in range(chance.randint(1, 6)))]
-    aliases = [f"{owner} {ttl(chance)} CNAME {target}" for owner, target in zip(names, names[1:], strict=False)]
+    aliases = [f"{owner} {ttl(chance)} CNAME {target}" for owner, target in pairwise(names)]
     return "NOERROR", [*aliases, f"{names[-1]} {ttl(chance)} A 198.51.100.{chance.randrange(256)}"], [], []
 
 
@@ -138,7 +141,7 @@ KINDS: tuple[tuple[str, Callable[[str, random.Random], Made]], ...] = (
     ("CAA", one("CAA", '0 issue "ca.example.org"', '128 iodef "mailto:x@example.org"')),
     ("NAPTR", one("NAPTR", '100 10 "S" "SIP+D2U" "!^.*$!sip:info@example.org!" _sip._udp.example.org.')),
     ("SVCB", one("SVCB", "1 svc.example.org. alpn=h2 port=8443 ipv4hint=198.51.100.1")),
-    ("HTTPS", one("HTTPS", "1 . alpn=h2,h3 ipv4hint=198.51.100.1,127.0.0.1 ipv6hint=2001:db8::1 ech=AAA=", "0 alias.example.org.")),
+    ("HTTPS", one("HTTPS", "1 . alpn=h2,h3 ipv4hint=198.51.100.1,127.0.0.1 ipv6hint=2001:db8::1 key65000=abc", "0 alias.example.org.")),
     ("DS", one("DS", DS)),
     ("DNSKEY", one("DNSKEY", "257 3 13 " + "A" * 88)),
     ("NSEC3PARAM", one("NSEC3PARAM", "1 0 0 -")),
@@ -162,6 +165,8 @@ def said_by_upstream(query: dns.message.Message, is_tcp: bool) -> bytes:
     chance = random.Random(query.question[0].name.to_text().lower())
     rcode, *sections = made_for(query.question[0])
     response = dns.message.make_response(query, recursion_available=True, our_payload=4096)
+    if query.ednsflags & dns.flags.DO:
+        response.want_dnssec()
     response.set_rcode(dns.rcode.from_text(rcode))
     response.flags |= chance.choice([0, dns.flags.AA, dns.flags.AD])
     for section, lines in zip((response.answer, response.authority, response.additional), sections, strict=True):
@@ -188,8 +193,8 @@ def rows(section: Iterable[dns.rrset.RRset]) -> list[tuple[str, int, int, bytes,
     ]
 
 
-def differences(said: dns.message.Message, got: dns.message.Message, explained: Counter[str]) -> list[str]:
-    """What is not the same and should be; kinds of what may differ are counted in `explained`."""
+def differences(said: dns.message.Message, got: dns.message.Message, age: int, explained: Counter[str]) -> list[str]:
+    """What is not the same and should be; kinds of what may differ are counted in `explained`. age: seconds spent in the cache, at most."""
     found = []
     if said.flags != got.flags or said.rcode() != got.rcode():
         found.append(f"flags {dns.flags.to_text(said.flags)} {said.rcode()} became {dns.flags.to_text(got.flags)} {got.rcode()}")
@@ -206,9 +211,11 @@ def differences(said: dns.message.Message, got: dns.message.Message, explained: 
         for (*_, was), (*_, is_) in zip(kept, after, strict=True):
             if was != is_ and name == "answer" and is_granted and is_ < was:
                 explained["ttl within the lease"] += 1
+            elif was != is_ and was - age <= is_ <= was:
+                explained["seconds in the cache"] += 1
             elif was != is_:
                 found.append(f"{name}: ttl {was} became {is_}")
-    if got.edns >= 0 and (got.payload, got.options, said.ednsflags & dns.flags.DO) != (MOST_OVER_UDP, (), got.ednsflags):
+    if got.edns >= 0 and (got.payload, got.options, said.ednsflags & dns.flags.DO) != (MOST_OVER_UDP, (), got.ednsflags & 0xFFFF):
         found.append("edns")
     return found
 
@@ -237,10 +244,12 @@ async def compare(scene: Scene, number: int, explained: Counter[str]) -> list[st
     if query.edns >= 0 and chance.random() < 0.5:
         query.want_dnssec()
     query.flags |= chance.choice([0, dns.flags.CD, dns.flags.AD])
-    got, _ = await asked_through(scene, query, explained)
+    began_at = time.monotonic()
+    got, is_second = await asked_through(scene, query, explained)
+    age = ceil(time.monotonic() - began_at) if is_second else 0
     said = dns.message.from_wire(said_by_upstream(query, is_tcp=True), one_rr_per_rrset=True)
     assert got.id == query.id
-    return [f"{query.question[0]}: {each}" for each in differences(said, got, explained)]
+    return [f"{query.question[0]}: {each}" for each in differences(said, got, age, explained)]
 
 
 async def compared(scene: Scene, count: int) -> tuple[list[str], Counter[str]]:
@@ -260,6 +269,7 @@ async def test_answers_are_upstreams(scene: Scene, count: int) -> None:
     """No unexplained difference over all common types, with and without EDNS and DO, over UDP with TCP where it is needed."""
     found, explained = await compared(scene, count)
 
-    assert found == []
-    assert set(explained) == {"address taken out", "ttl within the lease", "asked again over TCP"}
+    assert not found, found[:10]
+    assert set(explained) <= {"address taken out", "ttl within the lease", "asked again over TCP", "seconds in the cache"}
+    assert explained["address taken out"] > count / 100
     assert explained["asked again over TCP"] > count / 100
