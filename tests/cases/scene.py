@@ -43,6 +43,7 @@ TRUE, FORGED = answer("192.0.2.1"), answer("192.0.2.66")
 IS_TRUE = ["192.0.2.1"]
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
 PATIENCE_S = 10.0
+START_S = 60.0  # a busy machine may take its time to load the program
 RULE = """
 apiVersion: dnsfw.io/v1alpha1
 kind: FQDNEgressRule
@@ -98,7 +99,7 @@ class Bench:
         ]
 
     def _wait_ready(self) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + START_S
         while '"ready"' not in self.log:
             assert self.process.poll() is None and time.monotonic() < deadline, self.log
             time.sleep(0.01)

@@ -239,3 +239,53 @@ async def test_nothing_is_granted_in_trouble(node: Node) -> None:
     outcome = await node.told("a", "www.example.net", "192.0.2.1")
 
     assert outcome == NotGranted(Reason.KERNEL_FAILED, "being rebuilt")
+
+
+async def test_a_long_answer_is_granted_in_parts(node: Node) -> None:
+    """Two hundred addresses: several transactions, so that others come in between; said only when every one of them stands."""
+    before = len(node.kernel.commits)
+    addresses = [f"203.0.113.{number}" for number in range(200)]
+    long = asyncio.ensure_future(node.told("a", "long.example.net", *addresses))
+    await asyncio.sleep(0)
+    short = await node.told("b", "short.example.net", "192.0.2.1")
+
+    assert isinstance(short, Granted)
+    outcome = await long
+    assert isinstance(outcome, Granted) and outcome.count == 200
+    assert all(node.lets("10.0.0.1", address) for address in addresses)
+    assert len(node.kernel.commits) > before
+
+
+async def test_pods_take_turns_at_the_kernel(node: Node) -> None:
+    """With thousands of addresses of one pod waiting, another's single one is granted before most of them."""
+    crowd = [
+        asyncio.ensure_future(node.told("a", f"n{name}.example.net", *(f"198.18.{name}.{number}" for number in range(250))))
+        for name in range(8)
+    ]
+    await asyncio.sleep(0)
+
+    assert isinstance(await node.told("b", "single.example.net", "192.0.2.1"), Granted)
+    assert sum(each.done() for each in crowd) < 4
+    assert all(isinstance(outcome, Granted) for outcome in await asyncio.gather(*crowd))
+
+
+async def test_a_long_answer_past_the_quota_is_refused_as_a_whole() -> None:
+    """No part of it is granted."""
+    node = Node(grants_per_pod=150)
+    await node.start([WEB], [POD])
+
+    outcome = await node.told("a", "long.example.net", *(f"203.0.113.{number}" for number in range(200)))
+
+    assert isinstance(outcome, NotGranted) and outcome.reason is Reason.POD_QUOTA
+    assert not node.lets("10.0.0.1", "203.0.113.0")
+
+
+async def test_a_long_answer_is_not_granted_where_a_part_is_not(node: Node) -> None:
+    """The rules change while its parts wait: what was to come is not granted, and the answer is decided again."""
+    long = asyncio.ensure_future(node.told("a", "long.example.net", *(f"203.0.113.{number}" for number in range(200))))
+    await asyncio.sleep(0)
+    await node.change([rule("web", peer("other.example.net"))], [POD, OTHER])
+
+    outcome = await long
+
+    assert isinstance(outcome, NotGranted) and outcome.reason is Reason.RULES_CHANGED

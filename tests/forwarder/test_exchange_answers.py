@@ -1,5 +1,6 @@
 """What becomes of upstream's answer."""
 
+from dataclasses import replace
 from math import inf
 
 import dns.message
@@ -13,6 +14,7 @@ from exchanges import (
     OVER_TCP,
     SELECTED,
     SENDER,
+    SETTINGS,
     T0,
     UNTOUCHED,
     ede,
@@ -245,6 +247,44 @@ def test_u15_audit_grants_the_others() -> None:
     assert ensure.addresses == (packed(ONE),)
     assert data == response(a(METADATA), a(ONE), ident=7)
     assert (record.decision, record.grants, record.addresses) == ("would-refuse", 1, f"{METADATA} {ONE}")
+
+
+MANY = response(*(a(f"198.51.100.{number}") for number in range(4)), text="www.example.net")
+
+
+@pytest.mark.parametrize("is_granting", [True, False], ids=["selected", "open"])
+def test_u11_addresses_beyond_the_limit_are_left_out(is_granting: bool) -> None:
+    """What is answered is what was granted; a pod that nothing is granted to has no such limit."""
+    who = SELECTED if is_granting else OPEN
+    exchange = exchange_of(settings=replace(SETTINGS, addresses_per_answer=3))
+    effects = run(exchange, Identified(who), replied(MANY, who))
+    if is_granting:
+        assert effects == (EnsureGrants(who, exchange.query.name, tuple(packed(f"198.51.100.{each}") for each in range(3)), 60),)
+        effects = exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, count=3), who), T0)
+
+    sent, record = ends(effects)
+
+    assert len(dns.message.from_wire(sent, one_rr_per_rrset=True).answer) == (3 if is_granting else 4)
+    assert (record.reason, record.removed) == (("too-many-addresses", "198.51.100.3") if is_granting else ("allowed", ""))
+
+
+def test_u11_audit_answers_them_all() -> None:
+    """While a pod is audited, nothing is left out, and what would be stands in the record; three are granted."""
+    exchange = exchange_of(settings=replace(SETTINGS, addresses_per_answer=3))
+    (wanted,) = run(exchange, Identified(AUDITED), replied(MANY, AUDITED))
+    sent, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, count=3), AUDITED), T0))
+
+    assert isinstance(wanted, EnsureGrants) and len(wanted.addresses) == 3
+    assert len(dns.message.from_wire(sent, one_rr_per_rrset=True).answer) == 4
+    assert (record.decision, record.reason, record.removed) == ("would-refuse", "too-many-addresses", "198.51.100.3")
+
+
+def test_a_record_stays_small() -> None:
+    """A hundred addresses are written out; how many more there were is told."""
+    addresses = [f"198.51.{number >> 8}.{number & 255}" for number in range(300)]
+    _, record = ends(through(UNTOUCHED, response(*map(a, addresses)), sender=OVER_TCP))
+
+    assert record.addresses.split() == [*addresses[:100], "+200"]
 
 
 def test_audit_refusal_outweighs_a_protected_address() -> None:

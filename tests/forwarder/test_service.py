@@ -531,3 +531,43 @@ async def test_listening_is_everywhere_or_nowhere() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
             again.bind((str(LOOPBACK), endpoints[0].port))
             assert again.getsockname()[1] == endpoints[0].port
+
+
+async def test_a7_different_names_a_minute_are_bounded_where_it_is_set() -> None:
+    """The third name is refused and not asked upstream; the first is answered again."""
+    async with ScriptedUpstream() as upstream, serving(upstream, names_per_minute=2) as bench:
+        upstream.on_udp(TRUE)
+        with pod(bench) as client:
+            responses = [await client.asks(f"{name}.example.net") for name in ("n1", "n2", "n3", "n1")]
+
+        assert [rcode_of(response) for response in responses] == [0, 0, REFUSED, 0]
+        assert bench.words()[2] == ("refused", "names-per-minute")
+        assert "n3.example.net" not in upstream.names()
+
+
+async def test_queries_a_second_are_bounded_where_it_is_set() -> None:
+    """Two hundred at once, of which one is taken a second: the others are refused, at once and on record."""
+    async with ScriptedUpstream() as upstream, serving(upstream, queries_per_second=1) as bench:
+        upstream.on_udp(TRUE)
+        with pod(bench) as client:
+            for _ in range(200):
+                client.ask()
+            responses = await client.has(200)
+
+        assert REFUSED in {rcode_of(response) for response in responses}
+        assert ("refused", "queries-per-second") in bench.words()
+
+
+async def test_b17_a_connection_too_many_is_on_record() -> None:
+    """Nobody has asked yet: no name, no answer, but the reason and the pod."""
+    async with ScriptedUpstream() as upstream, serving(upstream, tcp_connections_per_pod=1) as bench:
+        _, first = await asyncio.open_connection(*bench.address)
+        reader, second = await asyncio.open_connection(*bench.address)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        first.close()
+        second.close()
+
+        record = bench.records[0]
+        assert (record.pod, record.transport, record.name, record.rcode) == ("a", "tcp", "", -1)
+        assert bench.words() == [("refused", "too-many-connections")]

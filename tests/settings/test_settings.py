@@ -77,6 +77,17 @@ def test_every_flag_reaches_its_field(tmp_path: Path) -> None:
         log_format="json",
         log_level="debug",
         table="fw2",
+        answer_timeout="3.5",
+        upstream_timeout="0.4",
+        pod_timeout="1",
+        tcp_idle_timeout="20",
+        tcp_message_timeout="5",
+        max_queries_per_pod="200",
+        max_addresses_per_answer="500",
+        max_tcp_connections_per_pod="20",
+        max_tcp_connections="400",
+        max_names_per_minute="6000",
+        max_queries_per_second="5000",
         mark_mask="0x00ff0000",
         packet_mark="0x1",
         max_grants_per_pod="1000",
@@ -92,6 +103,12 @@ def test_every_flag_reaches_its_field(tmp_path: Path) -> None:
     )
     assert [str(each) for each in settings.forwarder.upstreams] == ["192.0.2.1:9053", "[2001:db8::1]:53", "[2001:db8::2]:53"]
     assert (settings.forwarder.refusal, settings.forwarder.interfaces) == (Refusal.REFUSED, ("veth*", "eth0"))
+    forwarder = settings.forwarder
+    assert (forwarder.answer_seconds, forwarder.upstream_seconds, forwarder.pod_wait_seconds) == (3.5, 0.4, 1.0)
+    assert (forwarder.tcp_idle_seconds, forwarder.tcp_message_seconds) == (20.0, 5.0)
+    assert (forwarder.in_flight_per_pod, forwarder.addresses_per_answer) == (200, 500)
+    assert (forwarder.tcp_connections_per_pod, forwarder.tcp_connections) == (20, 400)
+    assert (forwarder.names_per_minute, forwarder.queries_per_second) == (6000, 5000)
     assert settings.enforce == EnforceSettings(
         table="fw2",
         ct_mask=0x00FF0000,
@@ -241,6 +258,11 @@ BAD_FLAGS = [
     ("packet-mark", "0x3", "is not one bit"),
     ("max-grants-per-pod", "99", "100 to 10,000,000"),
     ("max-grants", "1e6", "out of range"),
+    ("max-addresses-per-answer", "99", "100 to 4,096"),
+    ("max-names-per-minute", "-1", "0 to 1,000,000"),
+    ("answer-timeout", "1.4", "1.5 to 30 seconds"),
+    ("answer-timeout", "4s", "out of range"),
+    ("upstream-timeout", "nan", "0.05 to 10 seconds"),
 ]
 
 
