@@ -14,6 +14,7 @@ from pathlib import Path
 from bench import lab, report
 from bench.cases import audit, grants, latency, packets, rules, throughput
 from bench.figures import Result
+from bench.servers import CoreDns, Dnsmasq, Unbound
 from bench.setup import Setup, available
 from bench.shell import BenchError
 
@@ -35,6 +36,7 @@ CASES: Mapping[str, Callable[[Setup], Result]] = {
     "connect": packets.connect,
     "rules": rules.rules,
 }
+_OTHERS = (Dnsmasq.name, Unbound.name, CoreDns.name)
 _NEEDED = ("dnsperf", "nft", "ip", "unshare", "nsenter")
 
 
@@ -83,7 +85,8 @@ def _measure(given: argparse.Namespace, servers: tuple[type, ...], missing: list
     machine = report.machine(ROOT, given.rounds, given.seconds, time.monotonic() - begun, missing)
     if not given.no_page:
         report.write(ROOT, machine, results)
-    return 1 if any(series.problems for result in results for series in result.series) else 0
+    # What another server has lost is on the page; what we have lost ends in an error.
+    return 1 if any(series.problems for result in results for series in result.series if series.name not in _OTHERS) else 0
 
 
 if __name__ == "__main__":
