@@ -159,3 +159,19 @@ def test_memory_of_questions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     hot = compare([asks(data, SOURCES[0], 2) for data in (*many, long, *many)])
 
     assert hot.forwarder._fast._count <= 3
+
+
+def test_answer_grows_older() -> None:
+    """A hot answer is aimed anew each second: its TTL, and the record's, are those of its age."""
+    hot = compare([asks(PLAIN, SOURCES[3], 3), passes(1.0), asks(PLAIN, SOURCES[3]), passes(7.5), asks(PLAIN, SOURCES[3])])
+
+    assert hot.hot_answers == 3
+    assert [record.ttl for record in hot.records] == [60, 60, 60, 59, 51]
+
+
+def test_lease_that_ends_before_the_answer_is_renewed_first() -> None:
+    """Leases of this rule are capped at 45 s and 5 s of grace: 20 s later, what is left of a TTL of 60 outlives what stands."""
+    hot = compare([says(Said(ttl=60)), asks(PLAIN, SOURCES[0], 3), passes(20.0), asks(PLAIN, SOURCES[0], 2)])
+
+    assert hot.hot_answers == 2
+    assert [record.grants > 0 for record in hot.records] == [True] * 5
