@@ -107,7 +107,7 @@ class Hot:
             return False
         performer = self._performer
         uid = kin.who[2]
-        if state.trouble or performer.stopping or performer.in_flight.refusal(uid) is not None:
+        if state.trouble or state.deferred or performer.stopping or performer.in_flight.refusal(uid) is not None:
             return False
         now = self._clock.now()
         if (age := ceil(now - plan.received.at)) != plan.age:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dnsfw.clock import Instant
-from dnsfw.enforce.elements import row_changes
+from dnsfw.enforce.elements import element_place, row_changes
 from dnsfw.enforce.numbers import Holder
 from dnsfw.enforce.rejudge import is_contested
 from dnsfw.enforce.state import State
@@ -107,7 +107,7 @@ class Installer:
         until, ttl, count, uid = FOREVER, ask.ttl, 0, ask.subject.pod.uid
         for wanted in wanted_of(ask, self._state.clock.now()):
             claim = _claim_of(self._state.ledger.row(uid, wanted.address), wanted.permit, ask.name)
-            if claim is None or claim.until < wanted.needed:
+            if claim is None or claim.until < wanted.needed or self._deferred(ask.subject, wanted.address, claim):
                 return None
             until, ttl, count = min(until, claim.until), min(ttl, wanted.ttl), count + len(wanted.permit.pieces)
         return Granted(until, ttl, count)
@@ -191,12 +191,23 @@ class Installer:
         before = batch.rows.get(key) or state.ledger.row(uid, address)
         batch.fresh[uid] += not before
         after = with_claims(before, claims)
+        for claim in claims:
+            batch.changes += self._deferred(subject, address, claim)
         batch.changes += row_changes(state.layout, subject.pod.addresses, address, before, after, state.numbers_of(uid), now)
         batch.rows[key] = after
         for source in subject.pod.addresses:
             if (pair := (source.packed, address)) in state.cut:
                 batch.changes.append(Discard(state.layout.sets_of_address(address).cut, source.packed + address))
                 batch.uncut.append(pair)
+
+    def _deferred(self, subject: Subject, address: bytes, claim: Claim) -> list[Change]:
+        """What a change of rules has not written yet of this permission."""
+        layout, deferred = self._state.layout, self._state.deferred
+        if not deferred:
+            return []
+        sources = [source.packed for source in subject.pod.addresses if len(source.packed) == len(address)]
+        places = [element_place(layout, source, address, piece) for source in sources for piece in claim.permit.pieces]
+        return [deferred[place] for place in places if place in deferred]
 
     def _has_number(self, subject: Subject, permit: Permit, batch: Batch) -> bool:
         state, holder = self._state, Holder(subject.pod.uid, permit.rule)

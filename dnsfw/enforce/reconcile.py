@@ -1,7 +1,8 @@
 """A new snapshot comes into force: what it needs is made, then everything is switched in one transaction, then survivors move house, then
 the old is cleared away.
 
-Always true: from the switch on, nothing new is allowed by the old rules; when `apply` returns, nothing at all is. One snapshot at a time.
+Always true: from the switch on, nothing new is allowed by the old rules (where more than AT_ONCE elements are to go, from the last of them
+on); when `apply` returns, nothing at all is. One snapshot at a time.
 """
 
 import asyncio
@@ -90,6 +91,7 @@ class Reconciler:
                 self._state.closed.pop(address, None)
         for subject in judgement.fresh:
             switch.subjects |= {address.packed: subject for address in subject.pod.addresses}
+        switch.changes.sort(key=lambda change: not isinstance(change, Discard))
         now, later = switch.changes[:AT_ONCE], switch.changes[AT_ONCE:]
         self._state.deferred = {(change.set, change.key): change for change in later}
         self._commit(now, snapshot)

@@ -1,5 +1,7 @@
 """A new snapshot in force: what it takes back is gone at once, what it leaves is not touched, and nothing is inherited."""
 
+import asyncio
+
 import pytest
 from enforce_kit import Node, packed
 from worlds import deny, peer, pod, rule, where
@@ -304,3 +306,43 @@ async def test_a11_pods_that_come_and_go_fill_no_set(monkeypatch: pytest.MonkeyP
 
     assert node.elements("cut4").keys() == {b"".join(packed("10.0.0.1", f"192.0.2.{last}")) for last in (11, 20, 21)}
     assert node.enforcer.stats().cut == 3
+
+
+async def until_a_part_is_written(node: Node, changing: asyncio.Task[None]) -> None:
+    while not node.enforcer.state.deferred and not changing.done():  # noqa: ASYNC110 -- it is between two turns of the loop
+        await asyncio.sleep(0)
+
+
+async def test_nothing_is_told_that_a_long_change_has_not_written_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of rules in many transactions: who asks in between gets what the kernel has, or waits for its own."""
+    monkeypatch.setattr(reconcile, "AT_ONCE", 1)
+    monkeypatch.setattr(reconcile, "BATCH", 1)
+    node, addresses = Node(), [f"192.0.2.{last}" for last in range(1, 5)]
+    await node.start([WEB], [POD])
+    await node.told("a", "www.example.net", *addresses)
+    moved = rule("web", peer("*.example.net", on=["tcp/8443"]))
+    changing = asyncio.create_task(node.change([moved], [POD]))
+    await until_a_part_is_written(node, changing)
+
+    for address in addresses:
+        assert isinstance(await node.told("a", "www.example.net", address), Granted)
+        assert node.lets("10.0.0.1", address, 8443)
+    assert not changing.done()
+    await changing
+    assert all(node.lets("10.0.0.1", address, 8443) and not node.lets("10.0.0.1", address, 443) for address in addresses)
+
+
+async def test_what_is_taken_away_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a change is too long for one transaction, the first of them narrows."""
+    monkeypatch.setattr(reconcile, "AT_ONCE", 1)
+    monkeypatch.setattr(reconcile, "BATCH", 1)
+    node = Node()
+    await node.start([WEB], [POD])
+    await node.told("a", "api.example.net", API, "192.0.2.3", "192.0.2.4")
+    await node.told("a", "www.example.net", WWW)
+    changing = asyncio.create_task(node.change([WEB, deny("no-www", peer("www.example.net"))], [POD]))
+    await until_a_part_is_written(node, changing)
+
+    assert not node.lets("10.0.0.1", WWW)
+    await changing
+    assert node.lets("10.0.0.1", API)
