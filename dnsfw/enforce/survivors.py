@@ -25,6 +25,8 @@ from nft.conntrack import ConntrackError, Flow
 log = structlog.get_logger(__name__)
 FEW = 8
 """Sources for which a dump each (20-29 ms beside 50,000 connections) is cheaper than decoding one of everything (0.7 s)."""
+DNS_PORT = 53
+"""Answered by us or rejected, never forwarded (design §1): a connection to it gets no number, whatever allows it."""
 WITH_PORTS = frozenset({TCP, UDP, SCTP})
 
 
@@ -39,6 +41,8 @@ class Fate:
 def number_for(flow: Flow, subject: Subject, ledger: Ledger, numbers: Numbers) -> int | None:
     """The number that allows this connection now: by what DNS has told, else by the rules' CIDRs or what is open."""
     uid, port = subject.pod.uid, flow.remote_port if flow.protocol in WITH_PORTS else None
+    if port == DNS_PORT:
+        return None
     told = (claim.permit for claim in ledger.row(uid, flow.remote))
     rules = [permit.rule for permit in told if permit.ports.contains(flow.protocol, port)]
     rules += filter(None, [judged_by_steps(subject.policy, flow.remote, flow.protocol, port)])
