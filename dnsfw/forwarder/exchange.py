@@ -34,9 +34,9 @@ from dnsfw.forwarder.release import Release, release_of
 from dnsfw.forwarder.settings import ForwarderSettings, Refusal
 from dnsfw.forwarder.wire import Query, Rejected
 from dnsfw.names import Name
-from dnsfw.policy.grants import Granted, GrantOutcome
+from dnsfw.policy.grants import Granted, GrantOutcome, NotGranted
 from dnsfw.policy.reasons import Reason
-from dnsfw.policy.snapshot import NameVerdict
+from dnsfw.policy.snapshot import NameVerdict, Subject
 
 MAX_DECISIONS = 4  # rules that change this often while one query is answered: SERVFAIL
 
@@ -175,6 +175,8 @@ class Exchange:
         return (EnsureGrants(release.subject, release.name, release.grantable, release.ttl),)
 
     def _settled(self, release: Release, outcome: GrantOutcome, identity: Identity, now: Instant) -> tuple[Effect, ...]:
+        if isinstance(outcome, Granted) and _is_judged_anew(identity, release.subject):
+            outcome = NotGranted(Reason.RULES_CHANGED)
         if isinstance(outcome, Granted):
             return self._answer(release, outcome)
         if outcome.reason is Reason.RULES_CHANGED and self._decisions < MAX_DECISIONS:
@@ -244,6 +246,11 @@ class Exchange:
             install_us=self._install_us,
         )
         return Respond(data), Record(record_of(self._sender, self._identity, self.query.name, self.query.qtype, ending))
+
+
+def _is_judged_anew(identity: Identity, subject: Subject) -> bool:
+    """Whether the rules have changed between the kernel's ack and the news of it."""
+    return isinstance(identity, Reason) or identity.policy is not subject.policy or identity.pod.addresses != subject.pod.addresses
 
 
 def reject(rejected: Rejected, sender: Sender, identity: Identity) -> tuple[Effect, ...]:

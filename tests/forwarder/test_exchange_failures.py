@@ -1,5 +1,7 @@
 """Rules that change under way, and what goes wrong."""
 
+from dataclasses import replace
+from ipaddress import ip_address
 from math import inf
 
 import pytest
@@ -10,6 +12,7 @@ from wire_messages import a, ask, packed, response
 from dnsfw.forwarder.events import (
     Aborted,
     DeadlinePassed,
+    Effect,
     EnsureGrants,
     Event,
     GrantsSettled,
@@ -19,7 +22,7 @@ from dnsfw.forwarder.events import (
 from dnsfw.forwarder.exchange import MAX_DECISIONS
 from dnsfw.policy.grants import Granted, NotGranted
 from dnsfw.policy.reasons import Reason
-from dnsfw.policy.snapshot import Stance
+from dnsfw.policy.snapshot import Stance, Subject
 
 
 def test_rules_changed_while_upstream_was_asked() -> None:
@@ -52,6 +55,19 @@ def test_rules_changed_before_the_grant() -> None:
 
     assert rcode(ends(refused)[0]) == 3
     assert asked_again == (EnsureGrants(again, ask().name, (packed(ONE),), 60),)
+
+
+def test_rules_changed_between_the_ack_and_its_news() -> None:
+    """What was granted a moment ago is revoked already: no address of it leaves; under other rules or addresses it is asked for anew."""
+    granted = Granted(until=inf, ttl=60, count=1)
+    moved = replace(SELECTED, pod=replace(SELECTED.pod, addresses=(ip_address("10.0.0.77"),)))
+
+    def after(identity: Subject | Reason) -> tuple[Effect, ...]:
+        return run(exchange_of(), Identified(SELECTED), replied(response(a(ONE)), SELECTED), GrantsSettled(granted, identity))
+
+    assert rcode(ends(after(NOBODY))[0]) == 3
+    assert rcode(ends(after(Reason.KERNEL_FAILED))[0]) == 2
+    assert after(moved) == (EnsureGrants(moved, ask().name, (packed(ONE),), 60),)
 
 
 def test_rules_that_change_all_the_time() -> None:
