@@ -11,7 +11,7 @@ from scene import IS_TRUE, NOERROR, NXDOMAIN, POD_A, POD_B, PODS, REFUSED, SERVF
 from upstream import answer, hold
 from wire_messages import opt, query
 
-IN_FLIGHT, CONNECTIONS, NAMES, RATE, ADDRESSES, GRANTS = 20, 5, 150, 400, 100, 250
+IN_FLIGHT, CONNECTIONS, NAMES, RATE, ADDRESSES, GRANTS = 20, 5, 60, 100, 100, 250
 FLAGS = (
     *("--max-queries-per-pod", str(IN_FLIGHT), "--max-tcp-connections-per-pod", str(CONNECTIONS)),
     *("--max-names-per-minute", str(NAMES), "--max-queries-per-second", str(RATE)),

@@ -24,7 +24,9 @@ from upstream import Asked
 
 CAP = 3600  # maxSeconds of a lease, by default
 MOST_OVER_UDP = 1232
-AT_ONCE = 20
+AT_ONCE = 10
+# The test's own upstream makes each answer with dnspython; where the machine is busy, that must not look like an upstream that is away.
+FLAGS = ("--upstream-timeout", "8", "--answer-timeout", "10")
 RANGES = ("127.", "169.254.", "fe80::", "::ffff:")
 
 Lines = list[str]
@@ -226,7 +228,7 @@ def is_protected(row: tuple[str, int, int, bytes, int]) -> bool:
 
 async def asked_through(scene: Scene, query: dns.message.Message, explained: Counter[str]) -> tuple[dns.message.Message, bool]:
     """UDP, then TCP where it is told to."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(3 * PATIENCE_S):
         response = await scene.exchange(query.to_wire(), "udp")
         if not response.is_truncated:
             return response.message, False
