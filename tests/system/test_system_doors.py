@@ -249,11 +249,11 @@ def test_other_protocols(site: Site, family: int) -> None:
 
 def test_host_network_pod_is_reported(site: Site) -> None:
     """A pod with the node's own network cannot be judged, and status says so."""
-    (pod,) = site.lab.pods_at_once([("shop/on-the-node", {"app": "on-the-node"})])
-    text = site.lab.pods_file.read_text()
-    head, _, tail = text.partition("name: on-the-node")
+    pod = site.pod("on-the-node")
+    name = f"name: {pod.identity.name}\n"
+    head, _, tail = site.lab.pods_file.read_text().partition(name)
     with site.change():
-        replace_file(site.lab.pods_file, head + "name: on-the-node" + tail.replace("spec:\n", "spec:\n    hostNetwork: true\n", 1))
+        replace_file(site.lab.pods_file, head + name + tail.replace("spec:\n", "spec:\n    hostNetwork: true\n", 1))
 
     assert str(pod) in str(site.status()["pods"]["not_enforceable"])
     with site.change():

@@ -141,7 +141,7 @@ def test_icmp_error_from_outside_reaches_the_pod(site: Site) -> None:
 @pytest.mark.parametrize("flags", ODD_FLAGS)
 def test_unknown_source_with_odd_packets(site: Site, forgers: tuple[Pod, Pod], flags: int) -> None:
     """An address that is no known pod's gets nothing out, not even what conntrack calls invalid."""
-    unknown = next((pod for pod in site.lab.pods if pod.identity.name == "nobody"), None) or nobody(site)
+    unknown = next((pod for pod in site.lab.pods if pod.identity.labels.get("app") == "nobody"), None) or nobody(site)
 
     def send() -> None:
         for source, target in ((unknown.address4, TARGET4), (unknown.address6, TARGET6)):
@@ -195,7 +195,7 @@ def test_source_route_to_the_outside(site: Site, forgers: tuple[Pod, Pod]) -> No
 
 def nobody(site: Site) -> Pod:
     """A pod with its interface, in no list."""
-    (pod,) = site.lab.pods_at_once([("shop/nobody", {})])
+    pod = site.pod("nobody")
     with site.change():
         pod.remove()
     return pod
