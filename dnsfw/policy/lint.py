@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dnsfw.clock import WallTime
 from dnsfw.policy.compile import is_audit
 from dnsfw.policy.content import rule_content
-from dnsfw.policy.model import IPAddress, IPNetwork, PolicySettings, Rule, RuleRef, World
+from dnsfw.policy.model import IPAddress, IPNetwork, Mode, PolicySettings, Rule, RuleRef, World
 from dnsfw.policy.prepare import prepare
 from dnsfw.policy.select import NAMESPACE_NAME, keys_of
 from dnsfw.policy.selection import Selection, in_order
@@ -40,6 +40,7 @@ def lint_world(world: World, settings: PolicySettings, wall_now: WallTime) -> tu
             *_copy_or_shadow(world, rules, place, copies, wall_now),
             *_unknown_labels(world, rule),
             *_passed_networks(rule, settings),
+            *(["auditUntil has no effect: the mode is Enforce"] if rule.audit_until and rule.mode is Mode.ENFORCE else ()),
         ]
         findings += [Finding(rule.ref, text) for text in texts]
     return tuple(findings)

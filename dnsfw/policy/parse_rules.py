@@ -49,17 +49,13 @@ def _metadata(field: Field, *, is_cluster: bool) -> RuleRef:
 
 def _spec(field: Field, *, ref: RuleRef, is_cluster: bool) -> Rule:
     field.allow_only(*(_CLUSTER_SPEC if is_cluster else _SPEC))
-    mode = field.optional("mode", _mode, Mode.ENFORCE)
-    audit_until = field.optional("auditUntil", _moment, None)
-    if audit_until is not None and mode is not Mode.AUDIT:
-        field.child("auditUntil").note("only counts in Audit mode", "write mode: Audit, or leave it out")
     return Rule(
         ref=ref,
         selector=field.required("podSelector", parse_selector, Selector(), "podSelector: {} selects every pod"),
         peers=field.required("egress", _peers, (), "egress: [] reaches nothing"),
         service_accounts=field.optional("serviceAccountNames", _service_accounts, ()),
-        mode=mode,
-        audit_until=audit_until,
+        mode=field.optional("mode", _mode, Mode.ENFORCE),
+        audit_until=field.optional("auditUntil", _moment, None),
         limits=field.optional("ttl", _limits, LeaseLimits()),
         action=field.required("action", _action, Action.ALLOW, "Allow, Deny or Pass") if is_cluster else Action.ALLOW,
         priority=field.required("priority", _priority, 0, f"0 to {HIGHEST_PRIORITY}, lower is judged first") if is_cluster else None,
@@ -102,13 +98,17 @@ def _moment(field: Field) -> float:
 
 
 def _limits(field: Field) -> LeaseLimits:
+    """A bound that is given wins over the other's default: `maxSeconds: 5` alone is 5 seconds."""
     field.allow_only("minSeconds", "maxSeconds", "graceSeconds")
     usual = LeaseLimits()
-    lowest = field.optional("minSeconds", lambda value: value.integer(1, LONGEST_LEASE_S), usual.min_seconds)
-    highest = field.optional("maxSeconds", lambda value: value.integer(1, LONGEST_LEASE_S), usual.max_seconds)
-    bounds = ("minSeconds", lowest), ("maxSeconds", highest)
+    lowest = field.optional("minSeconds", _lease_seconds, None)
+    highest = field.optional("maxSeconds", _lease_seconds, None)
     grace = field.optional("graceSeconds", lambda value: value.integer(0, LONGEST_LEASE_S), usual.grace_seconds)
-    if lowest > highest:
-        low, high = (f"{name} {value}{'' if field.has(name) else ' (the default)'}" for name, value in bounds)
-        raise field.refused(f"{low} is above {high}", "minSeconds <= maxSeconds")
-    return LeaseLimits(min_seconds=lowest, max_seconds=highest, grace_seconds=grace)
+    if lowest is not None and highest is not None and lowest > highest:
+        raise field.refused(f"minSeconds {lowest} is above maxSeconds {highest}", "minSeconds <= maxSeconds")
+    low = min(usual.min_seconds, highest or usual.max_seconds) if lowest is None else lowest
+    return LeaseLimits(min_seconds=low, max_seconds=max(usual.max_seconds, low) if highest is None else highest, grace_seconds=grace)
+
+
+def _lease_seconds(field: Field) -> int:
+    return field.integer(1, LONGEST_LEASE_S)

@@ -177,15 +177,10 @@ BAD_RULES = {
     "audit-until-no-day": spec(
         SELECT + EGRESS + '  mode: Audit\n  auditUntil: "2027-02-30T00:00:00Z"\n', 4, "spec.auditUntil", "not a date"
     ),
-    "audit-until-enforced": spec(
-        SELECT + EGRESS + '  auditUntil: "2027-01-31T00:00:00Z"\n', 3, "spec.auditUntil", "only counts in Audit mode", "mode: Audit"
-    ),
     "ttl-zero": ttl("{minSeconds: 0}", ".minSeconds", "0 is out of range", "1 to 604800"),
     "ttl-negative-grace": ttl("{graceSeconds: -1}", ".graceSeconds", "-1 is out of range", "0 to 604800"),
     "ttl-too-long": ttl("{maxSeconds: 604801}", ".maxSeconds", "604801 is out of range"),
     "ttl-crossed": ttl("{minSeconds: 60, maxSeconds: 30}", "", "minSeconds 60 is above maxSeconds 30", "minSeconds <= maxSeconds"),
-    "ttl-above-default": ttl("{minSeconds: 7200}", "", "minSeconds 7200 is above maxSeconds 3600 (the default)"),
-    "ttl-below-default": ttl("{maxSeconds: 5}", "", "minSeconds 30 (the default) is above maxSeconds 5"),
     "ttl-unknown": ttl("{min: 3}", ".min", "unknown field"),
     "ttl-with-unit": ttl("{minSeconds: 30s}", ".minSeconds", 'must be an integer, is the text "30s"'),
     # Of the cluster

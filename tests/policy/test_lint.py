@@ -165,6 +165,15 @@ def test_cluster_rules_that_are_shadowed(later: dict[str, object], action: Actio
     assert lines == (["rule z: shadowed: all that it says is decided before, by p"] if is_shadowed else [])
 
 
+def test_a_date_for_a_rule_that_is_enforced_already() -> None:
+    """It is taken, for a mode may be switched back and forth; that it does nothing now is said."""
+    enforced = rule("web", peer("www.example.net"), until=2e9)
+    audited = rule("web", peer("www.example.net"), mode=Mode.AUDIT, until=2e9)
+
+    assert lint(enforced) == ["rule shop/web: auditUntil has no effect: the mode is Enforce"]
+    assert not lint(audited)
+
+
 def test_labels_of_namespaces_that_nobody_gave() -> None:
     """A namespace without a Namespace object has but its name; whoever asks for more is told."""
     asks = deny("d", peer("*"), namespaces=where(pci="true", **{"kubernetes.io/metadata.name": "shop"}))
