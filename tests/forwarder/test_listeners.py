@@ -151,6 +151,26 @@ async def test_udp_b18_source_port_zero_is_dropped() -> None:
     await asyncio.sleep(0.01)
 
 
+async def test_udp_sources_take_turns() -> None:
+    """Four hundred datagrams lie before another source's single one, and one of them is too long to wait: it is handled among the first."""
+    echo = Echo()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as crowd, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as single:
+        listener, bound = await listen_udp(Endpoint(ip_address("127.0.0.1"), 0), echo, asyncio.get_running_loop())
+        for client, source in ((crowd, "127.0.0.2"), (single, "127.0.0.3")):
+            client.bind((source, 0))
+            client.connect(("127.0.0.1", bound.port))
+        for number in range(400):
+            crowd.send(QUERY + b"drop" + (bytes(2000) if number == 399 else b""))
+        single.send(QUERY + b"drop")
+
+        await eventually(lambda: len(echo.sources) == 400)
+
+        assert echo.sources.index(("127.0.0.3", "udp")) < 200
+        assert listener.counts.crowded_out == 1
+        listener.close()
+        await asyncio.sleep(0.01)
+
+
 async def test_udp_answers_without_a_socket_or_room_are_counted() -> None:
     """A full buffer or a closed socket: the answer is dropped, as the network might have done."""
     listener, bound = await listen_udp(Endpoint(ip_address("127.0.0.1"), 0), Echo(), asyncio.get_running_loop())
