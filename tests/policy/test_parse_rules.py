@@ -195,3 +195,21 @@ def test_long_text_is_shortened_in_messages() -> None:
 
     assert len(parsed.problems[0].what) < 300
     assert parsed.problems[0].what.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        pytest.param("maxSeconds: 5", (5, 5), id="highest-below-the-usual-lowest"),
+        pytest.param("maxSeconds: 60", (30, 60), id="highest-alone"),
+        pytest.param("minSeconds: 7200", (7200, 7200), id="lowest-above-the-usual-highest"),
+        pytest.param("minSeconds: 60", (60, 3600), id="lowest-alone"),
+        pytest.param("graceSeconds: 0", (30, 3600), id="neither"),
+    ],
+)
+def test_a_bound_that_is_given_wins_over_the_others_default(given: str, wanted: tuple[int, int]) -> None:
+    """`maxSeconds: 5` alone is a lease of five seconds, not a fault."""
+    (rule,) = rules_of(HEAD + SELECT + EGRESS + f"  ttl: {{{given}}}\n")
+
+    assert isinstance(rule, Rule)
+    assert (rule.limits.min_seconds, rule.limits.max_seconds) == wanted
