@@ -4,6 +4,7 @@ The one owner of the ledger. Everything runs in the loop's thread but for reads 
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from dnsfw.enforce.reconcile import Reconciler
 from dnsfw.enforce.settings import EnforceSettings
 from dnsfw.enforce.state import State
 from dnsfw.enforce.structure import Structure
-from dnsfw.enforce.upkeep import compare, sweep
+from dnsfw.enforce.upkeep import compare, compare_small, sweep
 from dnsfw.names import Name
 from dnsfw.policy.grants import GrantOutcome
 from dnsfw.policy.ledger import Claim, is_adopted
@@ -89,6 +90,7 @@ class Enforcer:
         self._mended = 0
         self._waited: frozenset[int] = frozenset()
         self._compared_at: Instant | None = None
+        self._compare_took = 0.0
         self.in_force_since: Instant = 0.0
 
     @property
@@ -108,16 +110,15 @@ class Enforcer:
         if self.state.guard.table is not None:
             self.state.kernel.create_owned(self.state.guard.table)
         self._target = snapshot
+        self.state.kernel.on_foreign_change(self.state.alarm.set)
         await self._keeper.start(snapshot)
         self.in_force_since = self._compared_at = self.state.clock.now()
-        self.state.kernel.on_foreign_change(self.state.alarm.set)
 
     async def apply(self, snapshot: Snapshot) -> None:
         """Bring a new snapshot into force; if the kernel refuses, `run` goes on trying, and what could be wider stays closed meanwhile."""
         self._target = snapshot
         try:
-            await self._reconciler.apply(snapshot)
-            self.in_force_since = self.state.clock.now()
+            await self._bring_into_force(snapshot)
         except NftError as error:
             self.state.distrust(f"the new rules are not in the kernel: {error}")
             log.error("the new rules are not in the kernel", reason=str(error))
@@ -128,6 +129,12 @@ class Enforcer:
             tasks.create_task(self._watch(), name="enforce-watch")
             tasks.create_task(self._sweep(), name="enforce-sweep")
             tasks.create_task(self._compare(), name="enforce-compare")
+
+    async def at_rest(self, seconds: float) -> None:
+        """Wait, but not for longer, until no change is half done: a table without its hooks must not be what is left behind."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._reconciler.lock:
+                pass
 
     def close(self) -> None:
         """Let go; the table stays."""
@@ -151,12 +158,19 @@ class Enforcer:
         if self.state.trouble or not is_intact:
             await self.repair(self.state.trouble or "someone else has changed the table")
         if self._target is not None and self._target is not self.state.snapshot:
-            await self._reconciler.apply(self._target)
+            await self._bring_into_force(self._target)
         await asyncio.sleep(SETTLE_S)
         while self._reconciler.lock.locked():  # a comparison would give way to new rules, and not come again for a minute
             async with self._reconciler.lock:
                 pass
-        await self.compare_now()
+        if self._compared_at is None or self.state.clock.now() - self._compared_at >= COMPARE_SHARE * self._compare_took:
+            await self.compare_now()
+        else:  # whoever else changes nftables often would have us list large sets without end
+            self._mended += compare_small(self.state)
+
+    async def _bring_into_force(self, snapshot: Snapshot) -> None:
+        await self._reconciler.apply(snapshot)
+        self.in_force_since = self.state.clock.now()
 
     async def _sweep(self) -> None:
         while True:
@@ -167,13 +181,10 @@ class Enforcer:
                 log.warning("ended grants could not be swept", reason=str(error))
 
     async def _compare(self) -> None:
-        took = 0.0
         while True:
-            await asyncio.sleep(max(COMPARE_S, COMPARE_SHARE * took))
-            begun = self.state.clock.now()
+            await asyncio.sleep(max(COMPARE_S, COMPARE_SHARE * self._compare_took))
             try:
                 await self.compare_now()
-                took = self.state.clock.now() - begun
             except NftError as error:
                 log.warning("the kernel could not be compared", reason=str(error))
                 self.state.alarm.set()
@@ -193,9 +204,11 @@ class Enforcer:
         """
         if self._reconciler.lock.locked():
             return 0
+        begun = self.state.clock.now()
         wrong = await compare(self.state, self._structure.standing.sets)
         self._mended += wrong
         self._compared_at = self.state.clock.now()
+        self._compare_took = self._compared_at - begun
         return wrong
 
     # What people ask
@@ -225,8 +238,11 @@ class Enforcer:
         if self.state.snapshot is None:
             return {}
         sets = [(layout.refused, layout.would) for layout in (self.state.layout.v4, self.state.layout.v6)]
-        refused = _counted(self.state.kernel, [pair[0] for pair in sets])
-        would = _counted(self.state.kernel, [pair[1] for pair in sets])
+        try:
+            refused = _counted(self.state.kernel, [pair[0] for pair in sets])
+            would = _counted(self.state.kernel, [pair[1] for pair in sets])
+        except NftError:
+            return {}  # the table is away: `trouble` says so, and whoever asks how it stands must hear that
         return {
             (uid, address): (refused.get(address.packed, 0), would.get(address.packed, 0))
             for uid, subject in self.state.snapshot.subjects.items()

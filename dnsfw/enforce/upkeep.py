@@ -44,6 +44,8 @@ async def sweep(state: State, waited: frozenset[int]) -> frozenset[int]:
     except ConntrackError as error:
         log.warning("conntrack cannot be read; ended grants are kept in memory", reason=str(error))
         return waited
+    if state.trouble:  # the kernel may still have what has left our books
+        return frozenset()
     state.numbers.reclaim(waited, numbers)
     now = state.clock.now()
     for uid in tuple(state.ledger.pods()):
@@ -88,10 +90,9 @@ def unended(row: Row, now: Instant) -> Row:
 
 async def compare(state: State, standing: Iterable[Set]) -> int:
     """Make the elements what they should be; returns how many were not (0: all is well)."""
-    snapshot = state.snapshot
-    if snapshot is None:
+    if state.snapshot is None:
         return 0
-    wrong = _compare_small(state, snapshot)
+    wrong = compare_small(state)
     for of in grant_sets(state.layout, tuple(standing)):
         begun = state.clock.now()
         elements = await state.kernel.fetch_elements(of)
@@ -101,7 +102,10 @@ async def compare(state: State, standing: Iterable[Set]) -> int:
     return wrong
 
 
-def _compare_small(state: State, snapshot: Snapshot) -> int:
+def compare_small(state: State) -> int:
+    """The same for the sets that say who is who and which numbers live."""
+    if (snapshot := state.snapshot) is None:
+        return 0
     wanted = contents(state.layout, snapshot, state.numbers, state.closed)
     found = {of: {element.key: element.data for element in state.kernel.read_elements(of)} for of in wanted}
     changes = differences(found, wanted)

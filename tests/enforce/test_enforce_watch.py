@@ -12,6 +12,7 @@ from dnsfw.enforce.uninstall import uninstall
 from dnsfw.policy.grants import NotGranted
 from nft.changes import Change, Discard
 from nft.errors import KernelUnreachableError, NftError
+from nft.objects import Element, Set
 
 WEB = rule("web", peer("*.example.net", on=["tcp/443"]))
 POD = pod("a", "10.0.0.1", uid="a")
@@ -99,6 +100,58 @@ async def test_f3_answer_that_is_lost_leads_to_a_rebuild(node: Node) -> None:
 
     assert not node.lets("10.0.0.1", "192.0.2.3")
     assert node.lets("10.0.0.1", WWW)
+
+
+async def test_f12_what_others_do_during_the_start_is_noticed() -> None:
+    """Between taking the table over and watching it lies no moment in which a flush goes unseen."""
+    node = Node()
+    node.kernel.on_commit = node.kernel._notify
+    await node.start([WEB], [POD])
+    node.kernel.on_commit = None
+
+    assert node.enforcer.state.alarm.is_set()
+
+
+async def test_f12_long_sets_are_not_listed_after_each_foreign_commit(node: Node) -> None:
+    """Whoever changes nftables all day costs a look at the small sets; the large ones keep their share of a core."""
+    node.enforcer._compare_took = 10.0  # as beside 100,000 grants
+    listed: list[Set] = []
+
+    async def fetch(of: Set) -> list[Element]:
+        listed.append(of)
+        return []
+
+    node.kernel.fetch_elements = fetch  # type: ignore[method-assign]  # only to see that it is not asked
+    (of,) = {of for of in node.enforcer.standing_sets() if of.name == "pods4"}
+    ((key, _),) = node.elements("pods4").items()
+    node.kernel.commit([Discard(of, key)])
+    node.kernel._notify()
+    await until(lambda: node.enforcer.stats().mended == 1)
+
+    assert not listed
+
+
+async def test_stop_waits_for_a_rebuild_but_not_for_ever(node: Node) -> None:
+    """A table without its hooks is not left behind, unless the kernel does not answer at all."""
+    node.kernel.hold = asyncio.Event()
+    node.kernel.flush_ruleset()
+    await until(lambda: node.enforcer.trouble != "")
+    await node.enforcer.at_rest(0.01)
+    assert node.enforcer.trouble
+    asyncio.get_running_loop().call_later(0.01, node.kernel.hold.set)
+    await node.enforcer.at_rest(10)
+
+    assert not node.enforcer.trouble
+    assert node.lets("10.0.0.1", WWW)
+
+
+async def test_counts_of_a_table_that_is_away(node: Node) -> None:
+    """Whoever asks how it stands gets an answer, above all when it does not stand."""
+    node.kernel.hold = asyncio.Event()
+    node.kernel.flush_ruleset()
+
+    assert node.enforcer.refusals() == {}
+    node.kernel.hold.set()
 
 
 async def test_refused_packets_are_counted_by_pod(node: Node) -> None:
