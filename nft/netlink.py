@@ -6,6 +6,7 @@ that the kernel takes, or as long as a foreign commit holds the kernel's lock (n
 
 import asyncio
 import errno
+import threading
 from collections.abc import Callable, Sequence
 
 from nft import batch, codec
@@ -83,7 +84,11 @@ class RealKernel:
         owned.create(self._socket)
 
     async def fetch_elements(self, of: Set) -> list[Element]:
-        return await asyncio.to_thread(_fetch, SetCoder(of), self._deadline_s)
+        given_up = threading.Event()
+        try:
+            return await asyncio.to_thread(_fetch, SetCoder(of), self._deadline_s, given_up.is_set)
+        finally:
+            given_up.set()  # whoever stops would wait for the thread, minutes beside 1,000,000 elements
 
     def on_foreign_change(self, call: Callable[[], None]) -> None:
         if self._watch is None:
@@ -186,9 +191,9 @@ class RealKernel:
             self._watch.own(self._ports())
 
 
-def _fetch(coder: SetCoder, deadline_s: float) -> list[Element]:
+def _fetch(coder: SetCoder, deadline_s: float, is_given_up: Callable[[], bool]) -> list[Element]:
     """On a thread and a socket of its own; the kernel lists without the interpreter's lock."""
-    socket = NetlinkSocket(deadline_s)
+    socket = NetlinkSocket(deadline_s, is_given_up)
     try:
         found = socket.dump(GET, codec.FAMILIES[coder.of.table.family], coder.address, may_be_torn=True)
     finally:

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from nft import codec
 from nft.codec import CodecError, Message, Refusal
@@ -28,7 +28,9 @@ _ATTEMPTS = 20  # of a dump that foreign commits keep changing
 class NetlinkSocket:
     """One request at a time, each answered before the call returns."""
 
-    def __init__(self, timeout_s: float = 5.0) -> None:
+    def __init__(self, timeout_s: float = 5.0, is_given_up: Callable[[], bool] = lambda: False) -> None:
+        """`is_given_up`: asked before each datagram of a long answer, whether anybody still wants the rest."""
+        self._is_given_up = is_given_up
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETFILTER)
             self._socket.bind((0, 0))
@@ -132,6 +134,8 @@ class NetlinkSocket:
 
     def _answers(self, seq: int) -> Iterator[Message]:
         while True:
+            if self._is_given_up():
+                raise KernelUnreachableError("netlink: given up")
             try:
                 datagram = self._socket.recv(_RECEIVE)
             except BlockingIOError as error:

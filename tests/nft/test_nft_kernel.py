@@ -454,3 +454,19 @@ def test_readme_example_runs() -> None:
     printed = subprocess.run([sys.executable, "-c", example], check=True, capture_output=True, text=True).stdout
 
     assert "data=131072" in printed
+
+
+@in_netns
+async def test_a_list_that_nobody_waits_for_is_not_read_to_its_end() -> None:
+    """Cancelled, `fetch_elements` lets its thread go at the next datagram: a stop does not wait for a long set."""
+    kernel = await RealKernel.open()
+    await kernel.apply(structure())
+    kernel.commit([Add(MAP, key(number), 1, 60_000) for number in range(2000)])
+    given_up = iter([False, True])
+    socket = NetlinkSocket(5, lambda: next(given_up))
+
+    with pytest.raises(KernelUnreachableError, match="given up"):
+        socket.dump(13, 1, kernel._coder(MAP).address)
+    assert len(await kernel.fetch_elements(MAP)) == 2000
+    socket.close()
+    await kernel.close()
