@@ -52,6 +52,8 @@ async def sweep(state: State, waited: frozenset[int]) -> frozenset[int]:
         await _forget_ended(state, uid, pairs, ended_before)
     for pair in [pair for pair, until in state.cut.items() if until <= now]:
         del state.cut[pair]
+    if state.journal.is_mostly_history(len(state.numbers)):
+        state.journal.rewrite(state.numbers.live())
     return state.numbers.left
 
 

@@ -8,6 +8,7 @@ import pytest
 from enforce_kit import Node, packed, ruleset
 from worlds import deny, peer, pod, rule
 
+from dnsfw.enforce import journal
 from dnsfw.enforce.journal import Journal
 from dnsfw.enforce.numbers import Holder, Meaning
 from dnsfw.policy.model import PodUid, RuleRef
@@ -252,6 +253,20 @@ def test_journal_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     journal.rewrite([])
 
     assert "folder" in journal.problem
+
+
+async def test_journal_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pods come and go: the file is written anew now and then, and says what it said."""
+    monkeypatch.setattr(journal, "HISTORY_LINES", 10)
+    node = Node(tmp_path)
+    await node.start([WEB, NETS], [POD])
+    for round_ in range(20):
+        await node.change([WEB, NETS], [POD, pod("b", "10.0.0.2", uid=f"b{round_}")])
+        await node.enforcer.sweep_now()
+
+    assert len((tmp_path / "journal").read_text().splitlines()) <= 20
+    assert Journal(tmp_path / "journal").read() == dict(node.enforcer.state.numbers.live())
+    node.enforcer.close()
 
 
 def static_flow(node: Node, remote: str):
