@@ -42,9 +42,7 @@ GrantOutcome = Granted | NotGranted
 class Grants(Protocol):
     """The one owner of the ledger, as others see it."""
 
-    def ensure(
-        self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int
-    ) -> "GrantOutcome | Future[GrantOutcome]":
+    def ensure(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int) -> "GrantOutcome | Future[GrantOutcome]":
         """Make sure that the kernel lets `subject` reach `addresses` for `name` at least until the answer's TTL ends.
 
         `addresses` are packed (4 or 16 bytes), without protected ones; `ttl` is upstream's, in seconds. `subject` is of the snapshot

@@ -215,7 +215,9 @@ def test_counters_and_odd_elements_are_read() -> None:
             id="a chain's name that nobody can write",  # found by fuzzing
         ),
         pytest.param(
-            codec.nested(1, codec.nested(1, codec.attribute(1, bytes(6))), codec.nested(2, codec.nested(2, codec.be32(1, 0), codec.text(2, "c")))),
+            codec.nested(
+                1, codec.nested(1, codec.attribute(1, bytes(6))), codec.nested(2, codec.nested(2, codec.be32(1, 0), codec.text(2, "c")))
+            ),
             id="accepting into a chain",
         ),
     ],
