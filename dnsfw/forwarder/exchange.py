@@ -142,9 +142,11 @@ class Exchange:
 
     def _decide(self, identity: Identity, now: Instant) -> tuple[Effect, ...]:
         """Under the newest snapshot, at the beginning and after every wait: what the rules no longer allow is not answered."""
-        self._identity = identity
+        before, self._identity = self._identity, identity
         if isinstance(identity, Reason):
             return self._fail(identity)
+        if isinstance(before, Subject) and before.pod.uid != identity.pod.uid:
+            return self._fail(Reason.UNKNOWN_POD)  # who asked is gone, and its address another's: that one has asked for nothing
         verdict = identity.policy.judge_name(self.query.name)
         self._rule = rule_of(verdict)
         if not verdict.is_resolved:

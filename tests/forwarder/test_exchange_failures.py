@@ -21,6 +21,7 @@ from dnsfw.forwarder.events import (
 )
 from dnsfw.forwarder.exchange import MAX_DECISIONS
 from dnsfw.policy.grants import Granted, NotGranted
+from dnsfw.policy.model import PodUid
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import Stance, Subject
 
@@ -45,6 +46,14 @@ def test_pod_gone_while_upstream_was_asked() -> None:
     data, record = ends(run(exchange_of(), Identified(SELECTED), replied(response(a(ONE)), Reason.UNKNOWN_POD)))
 
     assert (rcode(data), record.reason, record.pod) == (2, "unknown-pod", "")
+
+
+def test_a6_heir_of_the_address_gets_no_answer_that_it_did_not_ask_for() -> None:
+    """The pod is gone, another has its address and even its labels: no grant for that one, no answer."""
+    heir = Subject(replace(SELECTED.pod, uid=PodUid("heir")), SELECTED.policy)
+    data, record = ends(run(exchange_of(), Identified(SELECTED), replied(response(a(ONE)), heir)))
+
+    assert (rcode(data), record.reason, record.addresses) == (2, "unknown-pod", "")
 
 
 def test_rules_changed_before_the_grant() -> None:
