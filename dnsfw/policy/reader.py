@@ -92,7 +92,8 @@ class Field(NamedTuple):
         return self._below(key, self.mapping()[key])
 
     def _below(self, key: str, node: Node) -> "Field":
-        return Field(node, f"{self.path}.{key}" if self.path else key, self.file, self.problems)
+        shown = shorten(key)  # a label's key is whatever stood there: an escape sequence, a page of text
+        return Field(node, f"{self.path}.{shown}" if self.path else shown, self.file, self.problems)
 
     def optional(self, key: str, parse: Callable[["Field"], T], default: D) -> T | D:
         if (node := self.mapping().get(key)) is None:
@@ -113,7 +114,7 @@ class Field(NamedTuple):
         """Note each unknown field: a misspelt field that is skipped is a rule that does something else."""
         for key, node in self.mapping().items():
             if key not in known:
-                self._below(shorten(key), node).note("unknown field", guess(key, known) or f"known here: {', '.join(known)}")
+                self._below(key, node).note("unknown field", guess(key, known) or f"known here: {', '.join(known)}")
 
 
 def guess(word: str, known: Iterable[str]) -> str:

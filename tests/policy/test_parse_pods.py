@@ -91,6 +91,7 @@ def test_host_network_is_told() -> None:
         pytest.param({"metadata": METADATA, "status": {"podIP": "fe80::1%eth0"}}, "status.podIP", "has a zone", id="zone"),
         pytest.param({"metadata": METADATA, "spec": {"hostNetwork": "true"}}, "spec.hostNetwork", "must be true or false", id="host-text"),
         pytest.param({"metadata": {**METADATA, "labels": {"app": 1}}}, "metadata.labels.app", "must be text", id="label"),
+        pytest.param({"metadata": {**METADATA, "labels": {"\x1b[2J": 1}}}, "metadata.labels.\\x1b[2J", "must be text", id="a25-label-key"),
         pytest.param({"metadata": {**METADATA, "uid": 1}}, "metadata.uid", "must be text", id="uid"),
     ],
 )
