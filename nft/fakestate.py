@@ -11,7 +11,7 @@ from itertools import count
 from nft.errors import AlreadyExistsError, BusyError, NoSpaceError, NotFoundError, NotValidError
 from nft.keys import unpack_key
 from nft.objects import Chain, Element, Rule, Set, Structure, Table, Verdict
-from nft.transaction import Members, Operation, Target
+from nft.transaction import Operation, Target
 
 _REFERENCE = re.compile(r"@([A-Za-z_][A-Za-z0-9_.\-/]*)")
 _JUMP = re.compile(r"\b(?:goto|jump)\s+([A-Za-z_][A-Za-z0-9_.\-/]*)")
@@ -99,7 +99,7 @@ def perform(tables: Tables, operation: Operation, now: float) -> None:
             _set(tables[table], verb, target)
         case Element():
             _element(tables[table], verb, target, now)
-        case Members():
+        case _:
             for low, high in target.spans:
                 key_end = high if target.set.is_interval else None
                 _element(tables[table], verb, Element(target.set, low, key_end=key_end), now)

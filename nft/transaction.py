@@ -100,7 +100,7 @@ def _print(verb: Verb, target: Target) -> str:
             return _print_set(verb, target)
         case Element():
             return f"element {target.set} {{ {_print_element(target)} }}"
-        case Members():
+        case _:
             keys = ", ".join(format_member(target.set.key, *span) for span in target.spans)
             return f"element {target.set} {{ {keys} }}"
 

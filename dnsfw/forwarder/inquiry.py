@@ -88,7 +88,7 @@ class Inquiry:
 
     def finish(self, outcome: Outcome) -> None:
         self.is_done = True
-        if self.timer is not None:
+        if self.timer is not None:  # pragma: no branch -- only one that was never asked has none
             self.timer.cancel()
             self.timer = None  # it holds us: a cycle for the collector otherwise
         for carrier, message_id in self.carriers:

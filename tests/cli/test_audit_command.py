@@ -290,13 +290,19 @@ def test_mistakes_are_told(capsys: pytest.CaptureFixture[str], flags: list[str],
 def test_follow_goes_on_until_interrupted(audit: Audit) -> None:
     """-f shows what comes as one JSON object a line, and ^C is a good end."""
     audit.write(FIRST)
-    process = subprocess.Popen(_command("-f", "-o", "json", "--audit-db", str(audit.path)), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        _command("-f", "-o", "json", "--audit-db", str(audit.path)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell's background job ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- this process has one thread
+    )
     assert process.stdout is not None
     seen = [json.loads(process.stdout.readline())]
     audit.write(REFUSED, GAP)
     seen += [json.loads(process.stdout.readline()) for _ in range(2)]
     process.send_signal(signal.SIGINT)
-    _, complaints = process.communicate(timeout=10)
+    _, complaints = process.communicate(timeout=60)
 
     assert {each.get("name", each["kind"]) for each in seen} == {"api.example.net", "evil.example.net", "gap"}
     assert (process.returncode, complaints) == (0, b"")
@@ -316,4 +322,4 @@ def test_reader_that_has_seen_enough_is_no_error(audit: Audit, flags: list[str])
     complaints = process.stderr.read()
     process.stderr.close()
 
-    assert (process.wait(10), complaints) == (0, b"")
+    assert (process.wait(60), complaints) == (0, b"")
