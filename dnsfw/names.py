@@ -17,6 +17,7 @@ Name = NewType("Name", bytes)
 ROOT = Name(b"\x00")
 MAX_LABEL = 63
 MAX_NAME = 255  # octets of the wire form, RFC 1035 §2.3.4
+_MOST_QUOTED = 300
 
 
 class NameError_(DnsfwError):  # noqa: N801, N818 -- NameError is Python's own
@@ -174,12 +175,12 @@ def _a_label_advice(text: str) -> str:
         labels = [label if label.isascii() else idna.encode(label, uts46=True).decode("ascii") for label in _IDN_DOTS.split(text)]
     except idna.IDNAError as error:
         return f"not an international name: {printable(str(error))}"
-    return f'write its A-label: "{".".join(labels)}"'
+    return f"write its A-label: {quoted('.'.join(labels))}"
 
 
 def quoted(text: str) -> str:
-    """Text of others for our messages: in quotes, one line, nothing that moves a cursor."""
-    return f'"{printable(text)}"'
+    """Text of others for our messages: in quotes, one line, nothing that moves a cursor, and cut where it is longer than any name."""
+    return f'"{printable(text if len(text) <= _MOST_QUOTED else text[:_MOST_QUOTED] + "…")}"'
 
 
 def printable(text: str) -> str:

@@ -153,3 +153,15 @@ def test_pattern_that_idna_refuses() -> None:
         parse_pattern("\u2603\u202e.net")
 
     assert "\u202e" not in str(caught.value)
+
+
+def test_a25_refusal_stays_one_short_line() -> None:
+    """Neither a line end beside an international label nor a page of text gets into the message; found by fuzzing."""
+    with pytest.raises(PatternError, match=re.escape(r'pattern "ü.a\nb": write its A-label: "xn--tda.a\nb"')):
+        parse_pattern("ü.a\nb")
+    with pytest.raises(PatternError) as caught:
+        parse_pattern("é." * 3000)
+    assert str(caught.value) == f'pattern "{"é." * 150}…": write its A-label: "{("xn--9ca." * 38)[:300]}…"'
+    with pytest.raises(PatternError) as caught:
+        parse_pattern("*" + "." * 299)
+    assert str(caught.value) == f'pattern "*{"." * 299}": a label is empty'
