@@ -2,7 +2,7 @@
 
 from nft import expressions as x
 from nft.fake import FakeKernel
-from nft.objects import Chain, Element, Set, Table
+from nft.objects import Chain, Element, Rule, Set, Table
 from nft.transaction import Transaction
 
 TABLE = Table("t")
@@ -12,7 +12,8 @@ def test_fake_keeps_what_a_transaction_makes() -> None:
     """Tables, chains, sets and elements by text, each in its table."""
     nets = Set(TABLE, "nets", ("ipv4_addr",), flags=frozenset({"interval"}))
     one = Set(TABLE, "one", ("ipv4_addr",))
-    made = Transaction().add(TABLE).add(Chain(TABLE, "c")).add(nets).add(one).add_members(nets, ["192.0.2.0/24"])
+    chain = Chain(TABLE, "c")
+    made = Transaction().add(TABLE).add(chain).add(Rule(chain, "accept")).add(nets).add(one).add_members(nets, ["192.0.2.0/24"])
     kernel = FakeKernel(lambda: 0.0)
     kernel.foreign(made.add_element(Element(one, bytes(4))))
 
