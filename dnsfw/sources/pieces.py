@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 _BLANK_OR_END = ("", " ", "\t", "\r", "\n")
-_ITEMS = re.compile(r"items:[ \t]*(?:#.*)?\n")
+_ITEMS = re.compile(r"items:(?:[ \t]+(?:#.*)?)?\n")  # a comment needs the space: "items:#" is a word
 _FIRST_ITEM = re.compile(r"(?:[ \t]*(?:#.*)?\n)*(?P<indent> *)-[ \n]")
 
 

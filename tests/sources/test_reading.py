@@ -154,6 +154,7 @@ def test_file_without_document_is_half_saved(text: str) -> None:
         pytest.param("kind: Namespace\napiVersion: v1\nmetadata: {name: a}\n---x: b\n", id="no-marker"),
         pytest.param("kind: Pod\napiVersion: v1\nitems:\n- a\nmetadata: {name: a}\n", id="no-list"),
         pytest.param("x\nitems:\n- a\n", id="no-mapping"),
+        pytest.param("kind: List\napiVersion: v1\nitems:#\n- {apiVersion: v1, kind: Pod, metadata: {name: a}}\n", id="no-comment"),
         pytest.param("kind: List\napiVersion: v1\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: a}}\n...\n---\n", id="ended"),
         pytest.param("kind: List\napiVersion: v1\nitems:\n- {apiVersion: v1, kind: Pod,\n- metadata: {name: a}}\n", id="open-brace"),
     ],
