@@ -58,7 +58,7 @@ format: ## write the code as ruff formats it
 	@$(ENTER) ruff format
 
 # No address of an index stands in a lock file: whoever installs from it brings an index, the hashes say whether it gave the right bytes.
-COMPILE = CUSTOM_COMPILE_COMMAND="make lock" pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --all-build-deps \
+COMPILE = CUSTOM_COMPILE_COMMAND="make lock" pip-compile --quiet --generate-hashes --allow-unsafe --no-strip-extras --all-build-deps \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --annotation-style=line pyproject.toml
 
 lock: ## look for the newest versions that pyproject.toml allows, and lock them
