@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hostile import leaving
+from metrics import fetch_metrics
 from system_kit import Site, cidrs, names, wait_for
 
 from dnsfw.demo import topology
@@ -121,7 +122,7 @@ def test_a25_hostile_names_poison_neither_audit_nor_metrics_nor_log(site: Site) 
         assert pod.exchange(message)[3] & 0xF == 3
     recorded = wait_for(lambda: len(found := audit(site, "*.poison.example.org")) == len(HOSTILE_LABELS) and found)
     table = site.lab.dnsfw("audit", "--audit-db", str(site.program.audit_db), "--name", "*.poison.example.org")
-    metrics = site.lab.run("curl", "-s", "--unix-socket", str(site.program.socket), "http://localhost/metrics").stdout
+    metrics = fetch_metrics(site.program.socket)
 
     assert len({entry["name"] for entry in recorded}) == len(HOSTILE_LABELS)
     assert len(table.stdout.splitlines()) == len(HOSTILE_LABELS)
@@ -137,7 +138,7 @@ def test_a25_distinct_names_make_no_more_metrics(site: Site) -> None:
     site.allow("series", names("*.example.net"))
 
     def series() -> int:
-        return len(site.lab.run("curl", "-s", "--unix-socket", str(site.program.socket), "http://localhost/metrics").stdout.splitlines())
+        return len(fetch_metrics(site.program.socket).splitlines())
 
     pod.resolve("first.example.org")
     before = series()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hostile import icmp, leaving, send_all, tcp, udp
+from metrics import fetch_metrics, sum_of
 from system_kit import Site, names, wait_for
 
 from dnsfw.demo import packets, topology
@@ -227,15 +228,10 @@ def test_a2_forged_answers_are_never_accepted(own_site: Site, count: int, is_gua
             answers.append(victim.resolve(name))
 
     status = own_site.status()
-    mismatches = metric(own_site, "dnsfw_forwarder_upstream_mismatches_total")
+    mismatches = sum_of(fetch_metrics(own_site.program.socket), "dnsfw_forwarder_upstream_mismatches_total")
     assert forger.result().status == 0, forger.result().stderr
     assert len(answers) > 3
     assert {(answer.rcode, *answer.addresses) for answer in answers} == {("NOERROR", "192.0.2.1")}
     assert [upstream["state"] for upstream in status["upstreams"]] == ["up"]
     assert (mismatches == 0) == is_guarded
     assert not victim.connect("192.0.2.66").is_connected
-
-
-def metric(site: Site, name: str) -> float:
-    fetched = site.lab.run("curl", "-s", "--unix-socket", str(site.program.socket), "http://localhost/metrics").stdout
-    return sum(float(line.rpartition(" ")[2]) for line in fetched.splitlines() if line.startswith(name))

@@ -27,6 +27,7 @@ from typing import Any, Self
 import dns.flags
 import dns.message
 import dns.rdatatype
+from metrics import fetch_metrics, sum_of
 from place import Place
 from upstream import ScriptedUpstream, answer
 
@@ -43,6 +44,7 @@ TRUE, FORGED = answer("192.0.2.1"), answer("192.0.2.66")
 IS_TRUE = ["192.0.2.1"]
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
 PATIENCE_S = 10.0
+RECEIVE_BUFFER_BYTES = 1 << 20  # all answers to a burst; the default holds 277 small ones
 START_S = 60.0  # a busy machine may take its time to load the program
 RULE = """
 apiVersion: dnsfw.io/v1alpha1
@@ -147,6 +149,7 @@ class Udp:
     def __init__(self, bench: Bench, source: str, port: int = 0) -> None:
         server, family = (SERVER6, socket.AF_INET6) if ":" in source else (SERVER, socket.AF_INET)
         self.socket = bench.place.socket(family, socket.SOCK_DGRAM, (source, port))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self.socket.connect(server)
 
     async def send(self, *messages: bytes) -> None:
@@ -276,17 +279,10 @@ class Scene:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of the metric's samples that have these labels."""
-        text = self.metrics()
-        wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        lines = [line for line in text.splitlines() if line.startswith(name) and all(label in line for label in wanted)]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+        return sum_of(self.metrics(), name, **labels)
 
     def metrics(self) -> str:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(PATIENCE_S)
-            connection.connect(str(self.bench.folder / "api"))
-            connection.sendall(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+        return fetch_metrics(self.bench.folder / "api")
 
     async def until(self, look: Callable[[], Any], holds: Callable[[Any], bool] = bool) -> Any:
         """What `look` gives once it `holds`."""
