@@ -1,11 +1,13 @@
 # `make demo` and `make test` do everything on a fresh machine; each makes its environment first (tools/bootstrap), quickly if it is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long cover fuzz bench lint format lock clean
+.PHONY: help demo test test-long fuzz bench lint format lock clean
 
 VENV ?= .venv
-# Two cores, two workers; a file's tests stay together, since its laboratory is built once.
-WORKERS ?= 2
+# More than cores, since system tests wait much; a file's tests stay together, since its laboratory is built once.
+WORKERS ?= 4
+# Folders whose packages must be covered by their own tests (tools/cover). The others run without: counting lines doubles their time.
+PURE = tests/names tests/policy tests/forwarder tests/nft
 PYTEST ?=
 SECONDS ?= 60
 FUZZ_TARGETS ?= wire netlink rules
@@ -21,13 +23,23 @@ demo: ## see it work: pods, an internet and every attempt that must fail
 	@tools/bootstrap demo $(VENV)
 	@$(ENTER) dnsfw demo
 
+# What failed beside others runs once more, alone: a busy machine is no fault of the program; what fails again has failed.
+define RUN
+pytest -q -m 'not long' -n $(WORKERS) --dist loadfile $(1) || { \
+	echo 'what failed beside others runs once more, alone' >&2; \
+	pytest -q -m 'not long' --last-failed --last-failed-no-failures none $(1) $(2); }
+endef
+
 test: ## all tests but the long ones; the pure packages' own tests must cover every line and branch of them
 	@tools/bootstrap test $(VENV)
+ifdef PYTEST
+	@$(ENTER) $(call RUN,$(PYTEST))
+else
 	@$(ENTER) coverage erase
-	@$(ENTER) pytest -q -n $(WORKERS) --dist loadfile -m 'not long' --cov --cov-context=test --cov-report= $(PYTEST) || { \
-		echo 'what failed beside others runs once more, alone: a busy machine is no fault of the program; what fails again has failed' >&2; \
-		pytest -q --last-failed --last-failed-no-failures none -m 'not long' --cov --cov-append --cov-context=test --cov-report= $(PYTEST); }
+	@$(ENTER) $(call RUN,$(PURE) --cov --cov-context=test --cov-report=,--cov-append)
 	@$(ENTER) tools/cover
+	@$(ENTER) $(call RUN,$(addprefix --ignore=,$(PURE)))
+endif
 
 test-long: ## the long ones only
 	@tools/bootstrap test $(VENV)

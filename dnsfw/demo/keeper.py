@@ -127,6 +127,8 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.waitpid(child, 0)
     except namespaces.NamespacesError as error:
+        # As the reply to the first request: to close with a request unread would reset the connection, and the reply be lost.
+        control.recv(MESSAGE_SIZE)
         control.send(json.dumps({"error": str(error)}).encode())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
