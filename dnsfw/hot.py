@@ -1,8 +1,8 @@
 """The hot path: a question that has been asked before, answered from the cache while the pod's grants stand.
 
 Dense on purpose, and allowed to know both sides. It judges nothing itself: a `Shot` is what the exchange (forwarder/exchange.py) made of
-the same bytes under the same policy, the same cached message and the same age; the id, the pod and the time are put in. Where any of these
-has changed, or anything else is not as it always is, it says False, and the exchange does it all.
+the same bytes under the same policy, the same cached message and the same age; the id, the pod and the time are put in. What is not
+remembered is `fresh`'s; where anything is not as it always is, it says False, and the exchange does it all.
 Always true: response, record and elements are those that the slow path gives (tests/hot holds one against the other); no shot outlives its
 snapshot, and none is taken unless every permission that it needs outlives the answered TTL.
 
@@ -25,10 +25,12 @@ from dnsfw.forwarder.exchange import Exchange
 from dnsfw.forwarder.listener_udp import ClientAddress, Way
 from dnsfw.forwarder.perform import Performer
 from dnsfw.forwarder.settings import ForwarderSettings
-from dnsfw.forwarder.wire import Query
+from dnsfw.forwarder.wire import Query, Rejected, parse_query
+from dnsfw.fresh import Fresh, Taken, Who
 from dnsfw.names import Name
-from dnsfw.policy.grants import Granted
-from dnsfw.policy.snapshot import Permit, Policy, Snapshot, Subject
+from dnsfw.policy.grants import Granted, Grants
+from dnsfw.policy.model import PodUid
+from dnsfw.policy.snapshot import Permit, Policy, Snapshot, Stance, Subject
 
 MOST_PLANS = 16_384
 """Questions remembered, about 2 kB each; more than that, and all are forgotten."""
@@ -36,7 +38,7 @@ MOST_OCTETS = 300
 """Of a query that is worth remembering: header, name, type and class, and a small OPT."""
 
 _BEFORE = Sender(source="", transport=UDP, at=0.0)
-_OWN_FIELDS = QueryRecord._fields.index("transport")  # at, namespace, pod, uid, source: the one query's; what follows is the shot's
+_OWN_FIELDS = QueryRecord._fields.index("name")  # at, namespace, pod, uid, source, transport: the one query's; what follows is the shot's
 
 
 class Need(NamedTuple):
@@ -48,7 +50,7 @@ class Need(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """How an exchange ended: `response` without its id, `record` from the transport on."""
+    """How an exchange ended: `response` without its id, `record` from the name on."""
 
     needs: tuple[Need, ...]
     response: bytes
@@ -72,17 +74,17 @@ class Plan:
 
 
 class Kin(NamedTuple):
-    """A pod by its source address, with the plans of all pods of its policy."""
+    """A pod, with the plans of all pods of its policy. is_enforced: under default-deny."""
 
-    subject: Subject
-    who: tuple[str, str, str, str]
+    who: Who
     plans: dict[bytes, Plan]
+    is_enforced: bool
 
 
 class Hot:
     """One for a forwarder. `answer` first; where it says False: `learn`, then the slow path."""
 
-    def __init__(self, settings: ForwarderSettings, performer: Performer, state: State, sink: Sink, clock: Clock) -> None:
+    def __init__(self, settings: ForwarderSettings, performer: Performer, state: State, grants: Grants, sink: Sink, clock: Clock) -> None:  # noqa: PLR0917 -- one of each part
         self._settings = settings
         self._performer = performer
         self._cache = performer.cache
@@ -91,6 +93,7 @@ class Hot:
         self._clock = clock
         self._decisions: Counter[str] = performer.decisions
         self._reasons: Counter[str] = performer.reasons
+        self.fresh = Fresh(settings, performer, state, grants, sink, clock)
         self._snapshot: Snapshot | None = None
         self._kins: dict[str, Kin] = {}
         self._plans: dict[tuple[Policy, frozenset[int]], dict[bytes, Plan]] = {}
@@ -103,20 +106,25 @@ class Hot:
         state = self._state
         if state.snapshot is not self._snapshot:
             self._forget()
-        if (kin := self._kins.get(source)) is None or (plan := kin.plans.get(data[2:])) is None:
+        if not self._is_on or (kin := self._kins.get(source) or self._meet(source)) is None:
             return False
         performer = self._performer
-        uid = kin.who[2]
+        uid = kin.who.subject.pod.uid
         if state.trouble or state.deferred or performer.stopping or performer.in_flight.refusal(uid) is not None:
             return False
+        if (plan := kin.plans.get(data[2:])) is not None and self._shoots(plan, kin, uid, data, way, address):
+            return True
+        return kin.is_enforced and self._asks(data, kin, source, way, address)
+
+    def _shoots(self, plan: Plan, kin: Kin, uid: PodUid, data: bytes, way: Way, address: ClientAddress) -> bool:  # noqa: PLR0917 -- names cost 1 µs
         now = self._clock.now()
         if (age := ceil(now - plan.received.at)) != plan.age:
-            self._aim(plan, kin.subject, age, now)
+            self._aim(plan, kin.who.subject, age, now)
         if (shot := plan.shot) is None:
             return False
-        row_of, name = state.ledger.row, plan.name
+        row_of, name = self._state.ledger.row, plan.name
         for wanted, permit, seconds in shot.needs:
-            for claim in row_of(kin.subject.pod.uid, wanted):
+            for claim in row_of(uid, wanted):
                 if claim.permit is permit and claim.name == name:
                     if claim.until < now + seconds:
                         return False
@@ -129,11 +137,17 @@ class Hot:
         way.send(data[:2] + shot.response, address)
         self._decisions[shot.decision] += 1
         self._reasons[shot.reason] += 1
-        self._sink(QueryRecord._make((at, *kin.who, *shot.record)))
+        self._sink(QueryRecord._make((at, *kin.who.fields, *shot.record)))
         return True
 
+    def _asks(self, data: bytes, kin: Kin, source: str, way: Way, address: ClientAddress) -> bool:
+        taken = self.fresh.ask(data, kin.who, way, address)
+        if taken is Taken.CACHED and not isinstance(query := parse_query(data), Rejected):
+            self.learn(data, query, source)
+        return taken is not Taken.NOT
+
     def learn(self, data: bytes, query: Query, source: str) -> None:
-        """The slow path is about to answer this; if it will do so from the cache, the next one like it is ours."""
+        """Somebody else answers this; if from the cache, the next one like it is ours."""
         if not self._is_on or len(data) > MOST_OCTETS or (received := self._cache.peek(query.shared_key)) is None:
             return
         if (kin := self._kins.get(source) or self._meet(source)) is None:
@@ -155,9 +169,9 @@ class Hot:
         if snapshot is None or (subject := snapshot.by_source.get(source)) is None or is_contested(subject, snapshot):
             return None
         pod = subject.pod
-        sizes = frozenset(len(address.packed) for address in pod.addresses)
-        plans = self._plans.setdefault((subject.policy, sizes), {})
-        kin = self._kins[source] = Kin(subject, (pod.namespace, pod.name, pod.uid, source), plans)
+        plans = self._plans.setdefault((subject.policy, subject.sizes), {})
+        who = Who(subject, (pod.namespace, pod.name, pod.uid, source, UDP))
+        kin = self._kins[source] = Kin(who, plans, subject.policy.stance is Stance.ENFORCE)
         return kin
 
     def _aim(self, plan: Plan, subject: Subject, age: int, now: Instant) -> None:

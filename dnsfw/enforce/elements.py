@@ -3,14 +3,14 @@
 Pure.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from math import ceil
 
 from dnsfw.clock import Instant
 from dnsfw.enforce.layout import V6, Layout, family_of
 from dnsfw.enforce.targets import mark_of
-from dnsfw.policy.ledger import Row, standings
-from dnsfw.policy.model import IPAddress, RuleRef
+from dnsfw.policy.ledger import Claim, Row, standings
+from dnsfw.policy.model import RuleRef
 from dnsfw.policy.ports import ICMP, ICMPV6, Kind, Piece
 from nft.changes import Add, Change, Discard, Put
 from nft.objects import Set
@@ -18,6 +18,8 @@ from nft.objects import Set
 NumberOf = Callable[[RuleRef], int | None]
 
 
+MOST_ENDS = 4096
+"""Of ports, as rules write them, whose ends of keys are remembered."""
 ENDED_S = 1.0
 """An element whose end lies this far back is gone from the kernel, whatever lies between the two clocks."""
 
@@ -40,6 +42,19 @@ def element_place(layout: Layout, source: bytes, destination: bytes, piece: Piec
     return layout.set_of_piece(family_of(source), piece), element_key(source, destination, piece)
 
 
+def places_of(layout: Layout, source: bytes, destination: bytes, pieces: tuple[Piece, ...]) -> Iterator[tuple[Set, bytes]]:
+    """`element_place` of each piece, by what its family and ports alone say, which is remembered."""
+    known = layout.ends.get((len(source), pieces))
+    if known is None:
+        if len(layout.ends) >= MOST_ENDS:
+            layout.ends.clear()
+        places = [element_place(layout, source, destination, piece) for piece in pieces]
+        known = layout.ends[(len(source), pieces)] = tuple([(of, key[2 * len(source) :]) for of, key in places])
+    pair = source + destination
+    for of, end in known:
+        yield of, pair + end
+
+
 def timeout_ms(until: Instant, now: Instant) -> int:
     """Never 0, which nftables reads as "never expires"."""
     return max(1, ceil((until - now) * 1000))
@@ -47,7 +62,7 @@ def timeout_ms(until: Instant, now: Instant) -> int:
 
 def row_changes(  # noqa: PLR0917 -- one row's before and after; names would hide the symmetry at the places that call it
     layout: Layout,
-    sources: Iterable[IPAddress],
+    sources: Iterable[bytes],
     destination: bytes,
     before: Row,
     after: Row,
@@ -59,16 +74,19 @@ def row_changes(  # noqa: PLR0917 -- one row's before and after; names would hid
 
     Elements that have ended are gone by themselves; a rule without a number gives none.
     """
+    if not before and len(after) == 1:
+        number = number_of(after[0].permit.rule)
+        return [] if number is None or after[0].until <= now else first_claim(layout, sources, destination, after[0], number, now)
     old, new = standings(before), standings(after)
     changes: list[Change] = []
     for source in sources:
-        if len(source.packed) != len(destination):
+        if len(source) != len(destination):
             continue
         for piece in old | new:
             was, will = old.get(piece), new.get(piece)
             if was == will and (will is None or will.rule not in renumbered):
                 continue
-            place = element_place(layout, source.packed, destination, piece)
+            place = element_place(layout, source, destination, piece)
             number = number_of(will.rule) if will is not None and will.until > now else None
             if will is not None and number is not None:
                 is_same_data = was is None or (was.rule == will.rule and will.rule not in renumbered)
@@ -77,3 +95,16 @@ def row_changes(  # noqa: PLR0917 -- one row's before and after; names would hid
             elif was is not None and was.until > now - ENDED_S:
                 changes.append(Discard(*place))
     return changes
+
+
+def first_claim(  # noqa: PLR0917 -- as row_changes
+    layout: Layout, sources: Iterable[bytes], destination: bytes, claim: Claim, number: int, now: Instant
+) -> list[Change]:
+    """`row_changes` for what nearly every grant is: nothing stood there. 4 µs, where the comparison takes 14."""
+    mark, timeout = mark_of(layout, number), timeout_ms(claim.until, now)
+    return [
+        Add(of, key, mark, timeout)
+        for source in sources
+        if len(source) == len(destination)
+        for of, key in places_of(layout, source, destination, claim.permit.pieces)
+    ]

@@ -25,7 +25,7 @@ from dnsfw.enforce.state import State
 from dnsfw.enforce.structure import Structure
 from dnsfw.enforce.upkeep import compare, compare_small, sweep
 from dnsfw.names import Name
-from dnsfw.policy.grants import GrantOutcome
+from dnsfw.policy.grants import Told
 from dnsfw.policy.ledger import Claim, is_adopted
 from dnsfw.policy.model import IPAddress, PodUid
 from dnsfw.policy.snapshot import Snapshot, Subject
@@ -102,8 +102,8 @@ class Enforcer:
     def trouble(self) -> str:
         return self.state.trouble
 
-    def ensure(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int) -> "GrantOutcome | asyncio.Future[GrantOutcome]":
-        return self._installer.ensure(subject, name, addresses, ttl)
+    def request(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
+        self._installer.request(subject, name, addresses, ttl, then)
 
     async def start(self, snapshot: Snapshot) -> None:
         """Take over the table that stands, or build it; NftError if neither can be done."""

@@ -117,7 +117,7 @@ class Keeper:
         for uid, subject in snapshot.subjects.items():
             number_of = state.numbers_of(uid)
             for address, row in tuple(state.ledger.rows_of(uid).items()):
-                yield from row_changes(state.layout, subject.pod.addresses, address, NO_ROW, row, number_of, now)
+                yield from row_changes(state.layout, subject.sources, address, NO_ROW, row, number_of, now)
         for (source, peer), until in tuple(state.cut.items()):
             if until > now:
                 yield Put(state.layout.sets_of_address(source).cut, source + peer, None, max(1, int((until - now) * 1000)))

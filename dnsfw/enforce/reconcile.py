@@ -108,7 +108,7 @@ class Reconciler:
         """A pod that is gone, or has moved: its elements and numbers go, its address stays closed until another pod has it."""
         state, uid = self._state, subject.pod.uid
         for address, row in state.ledger.rows_of(uid).items():
-            switch.changes += row_changes(state.layout, subject.pod.addresses, address, row, NO_ROW, _no_number, state.clock.now())
+            switch.changes += row_changes(state.layout, subject.sources, address, row, NO_ROW, _no_number, state.clock.now())
             self._cut(subject, address, switch)
         state.ledger.remove_pod(uid)
         for holder in state.numbers.holders_of(uid):
@@ -154,7 +154,7 @@ class Reconciler:
         if after is before and not any(claim.permit.rule in renumbered for claim in before):
             return
         after = tuple([claim for claim in after if self._has_number(subject, claim.permit)])
-        sources, number_of = subject.pod.addresses, state.numbers_of(key.pod)
+        sources, number_of = subject.sources, state.numbers_of(key.pod)
         switch.changes += row_changes(state.layout, sources, address, before, after, number_of, state.clock.now(), renumbered)
         state.ledger.accept({key: after})
         if not after and subject.policy.stance is Stance.ENFORCE and not subject.policy.judge_address(address):

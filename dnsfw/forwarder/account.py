@@ -84,8 +84,8 @@ def record_of(sender: Sender, identity: Identity, name: Name | None, qtype: int,
         reason=ending.reason.value,
         rule=ending.rule,
         rcode=ending.response[3] & wire.RCODE if ending.response else -1,
-        addresses=_listed(ending.addresses),
-        removed=_listed(ending.removed),
+        addresses=listed(ending.addresses),
+        removed=listed(ending.removed),
         chain=" ".join(map(format_name, ending.chain)),
         ttl=ending.ttl,
         grants=ending.grants,
@@ -94,8 +94,10 @@ def record_of(sender: Sender, identity: Identity, name: Name | None, qtype: int,
     )
 
 
-def _listed(addresses: Sequence[bytes]) -> str:
+def listed(addresses: Sequence[bytes]) -> str:
     """A record is kept small whatever upstream says: the first MOST_LISTED, then how many more, as "+3000"."""
+    if len(addresses) == 1:
+        return address_text(addresses[0])
     if len(addresses) <= MOST_LISTED:
         return " ".join(map(address_text, addresses))
     return " ".join((*map(address_text, addresses[:MOST_LISTED]), f"+{len(addresses) - MOST_LISTED}"))

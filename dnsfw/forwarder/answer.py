@@ -102,23 +102,12 @@ def parse_plain(data: bytes, key: bytes) -> Answer | None:
         end = start + _EMPTY_OPT + (data[start + 9] << 8 | data[start + 10])
     if end > len(data):
         return None
-    shortest = min([_effective(ttl) for ttl in ttls])
-    return Answer(
-        rcode=wire.NOERROR,
-        is_truncated=False,
-        is_negative=False,
-        addresses=(located[0].packed,) if count == 1 else tuple(dict.fromkeys([packed for _, packed in located])),
-        chain=(),
-        ttl=shortest,
-        lifetime=shortest,
-        max_ttl=max(ttls),
-        ttl_offsets=tuple([place + 6 for place, _ in located]),
-        answer_count=count,
-        located=tuple(located),
-        opt=(start, end) if additional_count else (0, 0),
-        question_end=question_end,
-        end=end,
-    )
+    longest = max(ttls)
+    shortest = min(ttls) if longest <= MAX_TTL else min([_effective(ttl) for ttl in ttls])
+    addresses = (located[0].packed,) if count == 1 else tuple(dict.fromkeys([packed for _, packed in located]))
+    offsets, opt = tuple([place + 6 for place, _ in located]), (start, end) if additional_count else (0, 0)
+    # In the order of the fields: by name it takes 1 µs longer.
+    return Answer(0, False, False, addresses, (), shortest, shortest, longest, offsets, count, tuple(located), opt, question_end, end)
 
 
 def _parse(data: bytes, key: bytes) -> Answer:

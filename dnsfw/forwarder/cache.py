@@ -28,7 +28,7 @@ def cost_of(key: bytes, received: Received) -> int:
     """Bytes that keeping this takes."""
     answer = received.answer
     records = len(answer.ttl_offsets) * _RECORD_COST + len(answer.located) * _ADDRESS_COST
-    aliases = sum([_ALIAS_COST + len(name) for name in answer.chain])
+    aliases = sum([_ALIAS_COST + len(name) for name in answer.chain]) if answer.chain else 0
     return _ENTRY_COST + 2 * len(key) + len(received.data) + records + aliases
 
 
@@ -68,6 +68,13 @@ class Cache:
             return None
         entry.is_spared = True
         self.hits += 1
+        return entry.received, ceil(now - entry.received.at)
+
+    def find(self, key: bytes, now: Instant) -> tuple[Received, int] | None:
+        """What `get` would give, and a miss where that is nothing; a hit only when it is given (`gives`)."""
+        entry = self._entries.get(key)
+        if entry is None or entry.expires_at - now < 1:
+            return self.get(key, now)
         return entry.received, ceil(now - entry.received.at)
 
     def peek(self, key: bytes) -> Received | None:

@@ -43,7 +43,7 @@ MAX_DECISIONS = 4  # rules that change this often while one query is answered: S
 # The same bytes for all refusals: a pod learns that a name is not for it, never why (A27).
 BLOCKED = Ede(InfoCode.BLOCKED)
 _TC = wire.TC >> 8  # as it stands in the header's third octet
-_REFUSAL_RCODES = {Refusal.NXDOMAIN: wire.NXDOMAIN, Refusal.REFUSED: wire.REFUSED}
+REFUSAL_RCODES = {Refusal.NXDOMAIN: wire.NXDOMAIN, Refusal.REFUSED: wire.REFUSED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class Exchange:
         if release.is_emptied:
             return self._answer_emptied(release)
         if not release.grantable:
-            return self._answer(release, Granted(until=inf, ttl=MAX_TTL, count=0))
+            return self._answer(release, Granted(until=inf, ttl=MAX_TTL, grants=0))
         self._stage = _Granting(now, release)
         return (EnsureGrants(release.subject, release.name, release.grantable, release.ttl),)
 
@@ -187,7 +187,7 @@ class Exchange:
         return self._answer(release, outcome) if release.is_audited else self._fail(outcome.reason)
 
     def _answer(self, release: Release, outcome: GrantOutcome) -> tuple[Effect, ...]:
-        cap, count = (outcome.ttl, outcome.count) if isinstance(outcome, Granted) else (MAX_TTL, 0)
+        cap, count = (outcome.ttl, outcome.grants) if isinstance(outcome, Granted) else (MAX_TTL, 0)
         received = release.reply.received
         limit = self.query.udp_limit if self._sender.transport == UDP else respond.HIGHEST_LIMIT
         # A set: 4,000 addresses looked up in as many would hold everyone up for 300 ms.
@@ -214,7 +214,7 @@ class Exchange:
         return self._end(data, REFUSED, Reason.PROTECTED_ADDRESS, removed=release.protected, chain=chain)
 
     def _refuse(self, verdict: NameVerdict) -> tuple[Effect, ...]:
-        data = respond.make_error(self.query, _REFUSAL_RCODES[self._settings.refusal], BLOCKED)
+        data = respond.make_error(self.query, REFUSAL_RCODES[self._settings.refusal], BLOCKED)
         return self._end(data, REFUSED, verdict.reason)
 
     def _fail(self, reason: Reason) -> tuple[Effect, ...]:

@@ -25,8 +25,7 @@ class UpstreamQuery(NamedTuple):
     exact: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer to the very question, from the upstream that was asked. `took` is in seconds, of the joined question's whole way.
 
     Has TC only if the upstream could not be had over TCP.
@@ -88,7 +87,7 @@ class Inquiry:
 
     def finish(self, outcome: Outcome) -> None:
         self.is_done = True
-        if self.timer is not None:  # pragma: no branch -- only one that was never asked has none
+        if self.timer is not None:
             self.timer.cancel()
             self.timer = None  # it holds us: a cycle for the collector otherwise
         for carrier, message_id in self.carriers:

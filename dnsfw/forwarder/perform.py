@@ -5,7 +5,6 @@ ends with one response and one record, at its deadline at the latest; each wait 
 the loop is made for a query, and where cache and grants answer at once the answer leaves within the call that brought the query.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -42,15 +41,15 @@ UnreadyOf = Callable[[], Reason | None]
 class Call:
     """An exchange in the hands of the service."""
 
-    __slots__ = ("address", "exchange", "owner", "source", "timer", "wait", "way")
+    __slots__ = ("address", "deadline", "exchange", "owner", "source", "wait", "way")
 
     def __init__(self, exchange: Exchange, source: str, way: Way, address: ClientAddress) -> None:
         self.exchange = exchange
+        self.deadline = exchange.deadline
         self.source = source
         self.way = way
         self.address = address
         self.owner = source
-        self.timer: Timer | None = None
         self.wait: Timer | None = None
 
 
@@ -76,11 +75,11 @@ class Performer:
         self._sink = sink
         self._clock = clock
         self._timers = timers
-        self._upstreams = upstreams
+        self.upstreams = upstreams
         self._interface_of = interface_of
         self._unready = unready
         self.cache = Cache(settings)
-        self._calls: dict[Call, None] = {}
+        self.calls: dict[Call, None] = {}
         self._waiting: dict[Call, None] = {}
         self._parsed: tuple[Reply, events.Received | Malformed] | None = None
         self.in_flight = InFlight(settings.in_flight_per_pod, MAX_IN_FLIGHT)
@@ -95,21 +94,34 @@ class Performer:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    def take(self, call: Call) -> None:
+        """It is under way, until `end` or `leave`. All have the same time, so that the first that came is the first that is late."""
+        if not self.calls:
+            self._timers.add(self._clock.now(), self._end_late)
+        self.calls[call] = None
+        self.in_flight.enter(call.owner)
+
     def begin(self, query: Query, sender: Sender, way: Way, address: ClientAddress) -> None:
         now = self._clock.now()
         call = Call(Exchange(query, sender, self._settings, now), sender.source, way, address)
-        identity = self._identity(call.source)
+        identity = self.identity(call.source)
         if isinstance(identity, Subject):
             call.owner = identity.pod.uid
         refusal = self._refusal(call, now)
         if refusal is not None:
-            self._run(call, events.Aborted(refusal, identity))
+            self.run(call, events.Aborted(refusal, identity))
             return
-        self._run(call, events.Identified(identity))
+        self.run(call, events.Identified(identity))
         if not call.exchange.is_done:
-            self._calls[call] = None
-            self.in_flight.enter(call.owner)
-            call.timer = self._timers.add(call.exchange.deadline - TIMER_SECONDS, partial(self._run, call, events.DeadlinePassed()))
+            self.take(call)
+
+    def _end_late(self) -> None:
+        """Comes every tick while anything is under way: cheaper than a timer for each, which hardly ever comes."""
+        late = self._clock.now() + TIMER_SECONDS
+        while self.calls and (first := next(iter(self.calls))).deadline <= late:
+            self.run(first, events.DeadlinePassed())
+        if self.calls:
+            self._timers.add(self._clock.now(), self._end_late)
 
     def _refusal(self, call: Call, now: Instant) -> Reason | None:
         if self.stopping:
@@ -119,11 +131,11 @@ class Performer:
         return self.in_flight.refusal(call.owner)
 
     def refuse_connection(self, sender: Sender) -> None:
-        for effect in refused_connection(sender, self._identity(sender.source)):
+        for effect in refused_connection(sender, self.identity(sender.source)):
             self._keep(effect.record)
 
     def reject(self, rejected: Rejected, sender: Sender, way: Way, address: ClientAddress) -> None:
-        for effect in reject(rejected, sender, self._identity(sender.source)):
+        for effect in reject(rejected, sender, self.identity(sender.source)):
             match effect:
                 case events.Respond(data):
                     way.send(data, address)
@@ -133,15 +145,15 @@ class Performer:
     def snapshot_changed(self) -> None:
         """Whoever waits to become a pod may have become one."""
         for call in list(self._waiting):
-            identity = self._identity(call.source)
+            identity = self.identity(call.source)
             if identity is not Reason.UNKNOWN_POD:
-                self._run(call, events.Identified(identity))
+                self.run(call, events.Identified(identity))
 
     def abort_all(self, reason: Reason) -> None:
-        for call in list(self._calls):
-            self._run(call, events.Aborted(reason, self._identity(call.source)))
+        for call in list(self.calls):
+            self.run(call, events.Aborted(reason, self.identity(call.source)))
 
-    def _run(self, call: Call, event: events.Event | None) -> None:
+    def run(self, call: Call, event: events.Event | None) -> None:
         """Event in, effects out, until the exchange waits for somebody else or is over."""
         exchange = call.exchange
         while event is not None:
@@ -150,7 +162,7 @@ class Performer:
             for effect in effects:
                 event = self._perform(call, effect) or event
         if exchange.is_done:
-            self._end(call)
+            self.end(call)
 
     def _perform(self, call: Call, effect: events.Effect) -> events.Event | None:
         """What the effect yields at once; else its event comes later."""
@@ -172,21 +184,24 @@ class Performer:
         self.reasons[record.reason] += 1
         self._sink(record)
 
-    def _end(self, call: Call) -> None:
+    def end(self, call: Call) -> None:
         self._waiting.pop(call, None)
-        for timer in (call.wait, call.timer):
-            if timer is not None:
-                timer.cancel()
-        call.wait = call.timer = None  # they hold the call: a cycle for the collector otherwise
-        if call in self._calls:
-            del self._calls[call]
-            self.in_flight.leave(call.owner)
-            if not self._calls and self.when_idle is not None:
-                self.when_idle()
+        if call.wait is not None:
+            call.wait.cancel()
+            call.wait = None  # it holds the call: a cycle for the collector otherwise
+        if call in self.calls:
+            self.leave(call)
+
+    def leave(self, call: Call) -> None:
+        """It was under way, and is over."""
+        del self.calls[call]
+        self.in_flight.leave(call.owner)
+        if not self.calls and self.when_idle is not None:
+            self.when_idle()
 
     # Who asks
 
-    def _identity(self, source: str) -> events.Identity:
+    def identity(self, source: str) -> events.Identity:
         if (unready := self._unready()) is not None:
             return unready
         identity = events.identify(self._snapshot(), source, is_pod_interface=False)
@@ -202,54 +217,58 @@ class Performer:
         return None
 
     def _wait_over(self, call: Call) -> None:
-        self._run(call, events.Identified(self._identity(call.source)))
+        self.run(call, events.Identified(self.identity(call.source)))
 
     # What is asked
 
     def _ask(self, call: Call, query: Query) -> events.Event | None:
         now = self._clock.now()
         if not self._names.takes((call.owner, call.exchange.rule), hash(query.name), now):
-            return events.Aborted(Reason.NAME_RATE, self._identity(call.source))
+            return events.Aborted(Reason.NAME_RATE, self.identity(call.source))
         if (hit := self.cache.get(query.shared_key, now)) is not None:
             received, age = hit
-            return events.Replied(received, self._identity(call.source), age, is_cached=True)
+            return events.Replied(received, self.identity(call.source), age, is_cached=True)
         deadline = max(call.exchange.deadline - GRANT_SECONDS - TIMER_SECONDS, now)
         asked = UpstreamQuery(make_upstream_query(query), query.key, query.shared_key)
-        self._upstreams.ask(asked, deadline, partial(self._on_outcome, call))
+        self.upstreams.ask(asked, deadline, partial(self.on_outcome, call))
         return None
 
-    def _on_outcome(self, call: Call, outcome: Outcome) -> None:
+    def on_outcome(self, call: Call, outcome: Outcome) -> None:
         if not isinstance(outcome, Reply):
-            self._run(call, events.UpstreamFailed(outcome.reason))
+            self.run(call, events.UpstreamFailed(outcome.reason))
             return
-        received = self._parse(call.exchange.query, outcome)
+        query = call.exchange.query
+        received = self.parse(query.key, query.shared_key, outcome)
         if isinstance(received, Malformed):
-            self._run(call, events.UpstreamFailed(Reason.MALFORMED_ANSWER))
+            self.run(call, events.UpstreamFailed(Reason.MALFORMED_ANSWER))
         else:
-            self._run(call, events.Replied(received, self._identity(call.source)))
+            self.run(call, events.Replied(received, self.identity(call.source)))
 
-    def _parse(self, query: Query, reply: Reply) -> events.Received | Malformed:
+    def parse(self, key: bytes, shared_key: bytes, reply: Reply) -> events.Received | Malformed:
         """Once for all who share it: upstreams tells them one after the other."""
         if self._parsed is not None and self._parsed[0] is reply:
             return self._parsed[1]
         now = self._clock.now()
-        answer = parse_response(reply.data, query.key)
+        answer = parse_response(reply.data, key)
         received = answer if isinstance(answer, Malformed) else events.Received(reply.data, answer, now)
         if isinstance(received, events.Received):
-            self.cache.put(query.shared_key, received)
+            self.cache.put(shared_key, received)
         self._parsed = (reply, received)
         return received
 
     # Grants
 
     def _ensure(self, call: Call, wanted: events.EnsureGrants) -> events.Event | None:
-        outcome = self._grants.ensure(wanted.subject, wanted.name, wanted.addresses, wanted.ttl)
-        if isinstance(outcome, asyncio.Future):
-            outcome.add_done_callback(partial(self._on_grants, call))
-            return None
-        return events.GrantsSettled(outcome, self._identity(call.source))
+        """Told at once, the news is this call's; told later, it comes by itself."""
+        told: list[GrantOutcome] = []
+        is_later = False
 
-    def _on_grants(self, call: Call, outcome: asyncio.Future[GrantOutcome]) -> None:
-        if outcome.cancelled():
-            return  # whoever kept the grants has stopped; the deadline ends the exchange
-        self._run(call, events.GrantsSettled(outcome.result(), self._identity(call.source)))
+        def then(outcome: GrantOutcome) -> None:
+            if is_later:
+                self.run(call, events.GrantsSettled(outcome, self.identity(call.source)))
+            else:
+                told.append(outcome)
+
+        self._grants.request(wanted.subject, wanted.name, wanted.addresses, wanted.ttl, then)
+        is_later = True
+        return events.GrantsSettled(told[0], self.identity(call.source)) if told else None

@@ -11,7 +11,6 @@ from dnsfw.forwarder.answer import Answer
 from dnsfw.forwarder.events import Replied
 from dnsfw.names import Name
 from dnsfw.policy.grants import GrantOutcome, NotGranted
-from dnsfw.policy.protected import protection_of
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import NameVerdict, Policy, Stance, Subject
 
@@ -93,5 +92,5 @@ def _judged_as(policy: Policy, name: Name, verdict: NameVerdict, chain: tuple[Na
 def _protected(policy: Policy, verdict: NameVerdict, answer: Answer) -> tuple[bytes, ...]:
     if not answer.located or verdict.reason is Reason.CLUSTER_NAME or policy.stance not in (Stance.AUDIT, Stance.ENFORCE):
         return ()
-    covers = protection_of(policy.settings).covers
+    covers = policy.covers
     return tuple(dict.fromkeys([located.packed for located in answer.located if covers(located.packed)]))

@@ -45,7 +45,7 @@ def make_response(
     if answer.question_end == wire.HEADER_SIZE:
         return make_error(query, answer.rcode)
     out = bytearray(message[: answer.end])
-    _patch_ttls(out, answer, age, ttl_cap)
+    patch_ttls(out, answer, age, ttl_cap)
     out = _without_opt(out, answer, removed)
     flags = out[2] << 8 | out[3] & ~wire.MBZ
     out[0:4] = query.id.to_bytes(2, "big") + flags.to_bytes(2, "big")
@@ -57,7 +57,7 @@ def make_response(
     return bytes(out) if len(out) <= limit else _truncated(query, flags)
 
 
-def _patch_ttls(out: bytearray, answer: Answer, age: int, cap: int) -> None:
+def patch_ttls(out: bytearray, answer: Answer, age: int, cap: int) -> None:
     if age == 0 and answer.max_ttl <= cap:
         return
     for place, offset in enumerate(answer.ttl_offsets):

@@ -7,11 +7,14 @@ A `call_later` and its cancel cost 1.0 µs, an entry here 0.4 µs, and a forward
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from dnsfw.clock import Clock, Instant
 
 TICK_SECONDS = 0.05
+T = TypeVar("T")
 
 
 class Timer:
@@ -72,3 +75,36 @@ class Timers:
         while bucket:
             bucket.popitem()[0].call()
         del self._buckets[tick]
+
+
+class Patience(Generic[T]):
+    """Waits of one length, for very many who hardly ever wait to the end: in the order in which they fall due, with no timer each.
+
+    `call(thing, since)` comes for each of them, also where nobody waits any more: whoever is called has to know. An entry costs 0.2 µs,
+    a timer and its cancel 1.2; what is over stays for the length of the wait.
+    """
+
+    def __init__(self, seconds: float, timers: Timers, clock: Clock, call: Callable[[T, Instant], None]) -> None:
+        self._seconds = seconds
+        self._timers = timers
+        self._clock = clock
+        self._call = call
+        self._waiting: deque[tuple[Instant, T]] = deque()
+
+    def add(self, thing: T, since: Instant) -> None:
+        if not self._waiting:
+            self._timers.add(since + self._seconds, self._on_due)
+        self._waiting.append((since, thing))
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+    def _on_due(self) -> None:
+        waiting, due = self._waiting, self._clock.now() - self._seconds
+        try:
+            while waiting and waiting[0][0] <= due:
+                since, thing = waiting.popleft()
+                self._call(thing, since)
+        finally:
+            if waiting:
+                self._timers.add(waiting[0][0] + self._seconds, self._on_due)

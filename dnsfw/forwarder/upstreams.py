@@ -19,7 +19,7 @@ from dnsfw.forwarder.health import Health
 from dnsfw.forwarder.inquiry import Failure, Inquiry, Reply, UpstreamQuery, Waiter
 from dnsfw.forwarder.server import Server, ServerStats
 from dnsfw.forwarder.settings import Endpoint
-from dnsfw.forwarder.timers import Timers
+from dnsfw.forwarder.timers import Patience, Timers
 from dnsfw.forwarder.upstream_udp import LOCAL_ERRNOS, PoolLimits
 from dnsfw.policy.reasons import Reason
 
@@ -85,6 +85,7 @@ class Upstreams:
             for index, endpoint in enumerate(settings.addresses)
         )
         self._order = tuple(range(len(self._servers)))
+        self._tries: Patience[Inquiry] = Patience(settings.try_seconds, timers, clock, self._on_try_over)
 
     def ask(self, query: UpstreamQuery, deadline: Instant, then: Waiter) -> None:
         """`then` may be called before this returns."""
@@ -117,6 +118,7 @@ class Upstreams:
         self._is_closed = True
         for inquiry in list(self._in_flight):
             self._finish(inquiry, Failure(Reason.STOPPING, "stopping"))
+        self._tries.close()
         for server in self._servers:
             server.close()
 
@@ -163,7 +165,21 @@ class Upstreams:
                 self._note_refused(server, now)
             self._try_next(inquiry, now, f"{server.label}: {os.strerror(error.errno or 0).lower()}")
         else:
-            self._wake_at(inquiry, now + self._settings.try_seconds, self._on_silence)
+            self._wait(inquiry, now)
+
+    def _wait(self, inquiry: Inquiry, now: Instant) -> None:
+        """Of a thousand tries one is silent: hardly any needs a timer of its own."""
+        if inquiry.timer is not None:
+            inquiry.timer.cancel()
+            inquiry.timer = None
+        if now + self._settings.try_seconds <= inquiry.deadline:
+            self._tries.add(inquiry, now)
+        else:
+            self._wake_at(inquiry, inquiry.deadline, self._on_silence)
+
+    def _on_try_over(self, inquiry: Inquiry, since: Instant) -> None:
+        if not inquiry.is_done and not inquiry.is_over_tcp and inquiry.tried_at == since:
+            self._on_silence(inquiry)
 
     def _try_next(self, inquiry: Inquiry, now: Instant, detail: str = "") -> None:
         """The next upstream in order; behind the last one a pause, behind the last round the end."""

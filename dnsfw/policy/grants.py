@@ -3,10 +3,8 @@
 Lies in policy so that forwarder and enforce need not know each other; the agent wires the two.
 """
 
-from asyncio import Future
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from dnsfw.clock import Instant
 from dnsfw.names import Name
@@ -14,22 +12,20 @@ from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import Subject
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(NamedTuple):
     """The kernel has acknowledged every permission that was asked for.
 
     until: when the first of them ends (infinite where none was needed).
     ttl: the most that may be answered, in seconds: min over the leases of clamp(ttl).
-    count: permissions (kernel elements) that this answer rests on.
+    grants: permissions (kernel elements) that this answer rests on.
     """
 
     until: Instant
     ttl: int
-    count: int
+    grants: int
 
 
-@dataclass(frozen=True, slots=True)
-class NotGranted:
+class NotGranted(NamedTuple):
     """The answer must not leave. RULES_CHANGED: decide again under the newest snapshot; else SERVFAIL."""
 
     reason: Reason
@@ -37,16 +33,17 @@ class NotGranted:
 
 
 GrantOutcome = Granted | NotGranted
+Told = Callable[[GrantOutcome], None]
 
 
 class Grants(Protocol):
     """The one owner of the ledger, as others see it."""
 
-    def ensure(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int) -> "GrantOutcome | Future[GrantOutcome]":
+    def request(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
         """Make sure that the kernel lets `subject` reach `addresses` for `name` at least until the answer's TTL ends.
 
         `addresses` are packed (4 or 16 bytes), without protected ones; `ttl` is upstream's, in seconds. `subject` is of the snapshot
-        that the exchange has seen; a newer one gives NotGranted(RULES_CHANGED). Returns at once where nothing is to do.
-        The future is done within one second; it never raises.
+        that the exchange has seen; a newer one gives NotGranted(RULES_CHANGED). `then` is told once: before this returns where nothing
+        is to do, else within a second. No future, no task: 8 µs less for each answer.
         """
         ...

@@ -35,6 +35,8 @@ class Kind(Enum):
     OTHER = "other"
     ANY = "any"
 
+    __hash__ = object.__hash__  # members are singletons; Enum's own goes through Python, and pieces are keys of what every grant does
+
 
 class Piece(NamedTuple):
     """One element's worth of a set.

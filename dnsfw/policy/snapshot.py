@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from dnsfw.clock import WallTime
-from dnsfw.names import Name, parents
+from dnsfw.names import ROOT, Name, parents
 from dnsfw.policy.cluster import cluster_suffixes
 from dnsfw.policy.index import Hits, NameIndex, NetworkIndex, joined
 from dnsfw.policy.judge import Entry, judged, permits_of, unfiltered_verdict_of, verdict_of
@@ -59,6 +59,7 @@ class Policy:
     __slots__ = (
         "_by_hits",
         "_by_name",
+        "_by_parent",
         "_indexes",
         "_protection",
         "_reaches",
@@ -92,6 +93,7 @@ class Policy:
         self._protection = protection_of(settings)
         self._suffixes = cluster_suffixes(settings)
         self._by_name: dict[Name, _Found] = {}
+        self._by_parent: dict[Name, _Found] = {}
         self._by_hits: dict[Hits, _Found] = {}
         self._reaches: dict[bytes, _Reach] = {}
 
@@ -109,14 +111,26 @@ class Policy:
             return found.permits
         return self._of_hits(joined((found.hits, reach))).permits
 
+    def covers(self, address: bytes) -> bool:
+        """Whether this packed address is protected; remembered for `judge`, which will be asked next."""
+        return self._reach(address).is_protected
+
     def judge_address(self, address: bytes) -> tuple[Permit, ...]:
         """What the rules' CIDRs alone permit, a protected address too if they lie wholly inside a protected range."""
         return self._of_hits(self._reach(address).hits).permits
 
     def _found(self, name: Name) -> _Found:
-        if (found := self._by_name.get(name)) is None:
+        """Names that nothing names are judged alike below one parent: only the first of them is looked for (9 µs)."""
+        if (found := self._by_name.get(name)) is not None:
+            return found
+        if name in self._suffixes or self._indexes.names.has_exact(name) or name == ROOT:
             found = self._find(name)
             _remember(self._by_name, name, found)
+            return found
+        parent = Name(name[1 + name[0] :])
+        if (found := self._by_parent.get(parent)) is None:
+            found = self._find(name)
+            _remember(self._by_parent, parent, found)
         return found
 
     def _find(self, name: Name) -> _Found:
@@ -157,10 +171,17 @@ def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A pod and what it may do."""
+    """A pod and what it may do. sources: its addresses, packed; sizes: the octets of one, 4 or 16 or both."""
 
     pod: Pod
     policy: Policy
+    sources: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+    sizes: frozenset[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Needed for each grant; to pack an address takes 0.4 µs.
+        object.__setattr__(self, "sources", tuple([address.packed for address in self.pod.addresses]))
+        object.__setattr__(self, "sizes", frozenset(map(len, self.sources)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,10 +70,13 @@ class Node:
 
     async def told(self, uid: str, name: str, *addresses: str, ttl: int = 60) -> GrantOutcome:
         """DNS has answered this pod; the outcome is what the answer waits for."""
-        return await self.settle(self.enforcer.ensure(self.subject(uid), parse_name(name), packed(*addresses), ttl))
+        return await self.ensure(self.subject(uid), name, *addresses, ttl=ttl)
 
-    async def settle(self, outcome: "GrantOutcome | asyncio.Future[GrantOutcome]") -> GrantOutcome:
-        return await outcome if isinstance(outcome, asyncio.Future) else outcome
+    def ensure(self, subject: Subject, name: str, *addresses: str, ttl: int = 60) -> "asyncio.Future[GrantOutcome]":
+        """The same for a subject of any snapshot, not waited for."""
+        future = asyncio.get_running_loop().create_future()
+        self.enforcer.request(subject, parse_name(name), packed(*addresses), ttl, future.set_result)
+        return future
 
     # What the kernel would do
 

@@ -3,10 +3,9 @@
 import asyncio
 
 import pytest
-from enforce_kit import Node, packed
+from enforce_kit import Node
 from worlds import peer, pod, rule
 
-from dnsfw.names import parse_name
 from dnsfw.policy.grants import Granted, NotGranted
 from dnsfw.policy.model import LeaseLimits
 from dnsfw.policy.reasons import Reason
@@ -28,9 +27,8 @@ async def node() -> Node:
 async def test_granted_is_said_after_the_ack(node: Node) -> None:
     """The future is done only when the element stands."""
     commits = len(node.kernel.commits)
-    outcome = node.enforcer.ensure(node.subject("a"), parse_name("www.example.net"), packed("192.0.2.1"), 60)
+    outcome = node.ensure(node.subject("a"), "www.example.net", "192.0.2.1")
 
-    assert isinstance(outcome, asyncio.Future)
     assert not outcome.done()
     assert len(node.kernel.commits) == commits
     assert isinstance(await outcome, Granted)
@@ -51,11 +49,9 @@ async def test_queries_of_one_turn_share_a_commit(node: Node) -> None:
 
 async def test_second_asker_joins_the_same_ack(node: Node) -> None:
     """Whoever asks for what is being installed waits for that, and is told no sooner."""
-    first = node.enforcer.ensure(node.subject("a"), parse_name("www.example.net"), packed("192.0.2.1"), 60)
-    second = node.enforcer.ensure(node.subject("a"), parse_name("www.example.net"), packed("192.0.2.1"), 60)
+    first = node.ensure(node.subject("a"), "www.example.net", "192.0.2.1")
+    second = node.ensure(node.subject("a"), "www.example.net", "192.0.2.1")
 
-    assert isinstance(first, asyncio.Future)
-    assert isinstance(second, asyncio.Future)
     assert not first.done()
     assert not second.done()
     assert await first == await second
@@ -135,20 +131,18 @@ async def test_name_that_is_not_allowed_installs_nothing(node: Node) -> None:
     outcome = await node.told("a", "www.example.org", "192.0.2.1")
 
     assert isinstance(outcome, Granted)
-    assert outcome.count == 0
+    assert outcome.grants == 0
     assert not node.lets("10.0.0.1", "192.0.2.1")
 
 
 async def test_rules_that_change_meanwhile_send_the_exchange_back(node: Node) -> None:
     """A rule revoked while upstream is being asked: no element, and the exchange decides again."""
     subject = node.subject("a")
-    waiting = node.enforcer.ensure(subject, parse_name("www.example.net"), packed("192.0.2.1"), 60)
+    waiting = node.ensure(subject, "www.example.net", "192.0.2.1")
     node.enforcer.state.snapshot = node.compiled([], [POD, OTHER], node.enforcer.snapshot)
 
-    assert await node.settle(waiting) == NotGranted(Reason.RULES_CHANGED)
-    assert await node.settle(node.enforcer.ensure(subject, parse_name("www.example.net"), packed("192.0.2.2"), 60)) == NotGranted(
-        Reason.RULES_CHANGED
-    )
+    assert await waiting == NotGranted(Reason.RULES_CHANGED)
+    assert await node.ensure(subject, "www.example.net", "192.0.2.2") == NotGranted(Reason.RULES_CHANGED)
     assert not node.elements("port4")
 
 
@@ -251,7 +245,7 @@ async def test_a_long_answer_is_granted_in_parts(node: Node) -> None:
 
     assert isinstance(short, Granted)
     outcome = await long
-    assert isinstance(outcome, Granted) and outcome.count == 200
+    assert isinstance(outcome, Granted) and outcome.grants == 200
     assert all(node.lets("10.0.0.1", address) for address in addresses)
     assert len(node.kernel.commits) > before
 

@@ -47,7 +47,7 @@ def test_answer_waits_for_the_kernel() -> None:
 
     assert exchange.handle(Identified(SELECTED), T0) == (Ask(exchange.query),)
     assert exchange.handle(replied(data, SELECTED), T0 + 0.5) == (EnsureGrants(SELECTED, exchange.query.name, (packed(ONE),), 90),)
-    sent, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=30, count=2), SELECTED), T0 + 0.75))
+    sent, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=30, grants=2), SELECTED), T0 + 0.75))
 
     assert sent == response(cname(TO_QUESTION, "b.net", 30), a(ONE, 30, "b.net"), ident=7)
     assert record == QueryRecord(
@@ -77,7 +77,7 @@ def test_answer_waits_for_the_kernel() -> None:
 def test_ttl_is_the_smaller_of_upstreams_and_the_grants() -> None:
     """A grant that is longer than the TTL changes nothing in the answer."""
     reply = replied(response(a(ONE, 9)), SELECTED)
-    data, record = ends(run(exchange_of(), Identified(SELECTED), reply, GrantsSettled(Granted(until=inf, ttl=30, count=1), SELECTED)))
+    data, record = ends(run(exchange_of(), Identified(SELECTED), reply, GrantsSettled(Granted(until=inf, ttl=30, grants=1), SELECTED)))
 
     assert (data, record.ttl) == (response(a(ONE, 9), ident=7), 9)
 
@@ -88,7 +88,7 @@ def test_cached_answer_is_granted_for_what_remains() -> None:
     exchange.handle(Identified(SELECTED), T0)
 
     (ensure,) = exchange.handle(replied(response(a(ONE, 90)), SELECTED, age=20, is_cached=True), T0 + 1)
-    data, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=80, count=1), SELECTED), T0 + 1))
+    data, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=80, grants=1), SELECTED), T0 + 1))
     assert ensure == EnsureGrants(SELECTED, exchange.query.name, (packed(ONE),), 70)
     assert (data, record.ttl, record.upstream_us, record.install_us) == (response(a(ONE, 70), ident=7), 70, 0, 0)
 
@@ -167,7 +167,7 @@ def test_u14_address_types_of_ipv6() -> None:
     asked = ask(qtype=28)
     address = bytes.fromhex("20010db8000000000000000000000001")
     reply = replied(response(rr(TO_QUESTION, 28, address), qtype=28), SELECTED, asked=asked)
-    _, record = ends(run(exchange_of(asked), Identified(SELECTED), reply, GrantsSettled(Granted(until=inf, ttl=60, count=1), SELECTED)))
+    _, record = ends(run(exchange_of(asked), Identified(SELECTED), reply, GrantsSettled(Granted(until=inf, ttl=60, grants=1), SELECTED)))
 
     assert record.addresses == "2001:db8::1"
 
@@ -176,7 +176,7 @@ def test_u15_protected_addresses_are_taken_out() -> None:
     """Of a selected pod's answer; the rest is granted and answered."""
     exchange = exchange_of()
     (ensure,) = run(exchange, Identified(SELECTED), replied(response(a(METADATA), a(ONE), additional=(a(METADATA),)), SELECTED))
-    data, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, count=1), SELECTED), T0))
+    data, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, grants=1), SELECTED), T0))
 
     assert isinstance(ensure, EnsureGrants)
     assert ensure.addresses == (packed(ONE),)
@@ -241,7 +241,7 @@ def test_u15_audit_grants_the_others() -> None:
     """Protected addresses are never asked for, even where nothing is refused."""
     exchange = exchange_of()
     (ensure,) = run(exchange, Identified(AUDITED), replied(response(a(METADATA), a(ONE)), AUDITED))
-    data, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, count=1), AUDITED), T0))
+    data, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, grants=1), AUDITED), T0))
 
     assert isinstance(ensure, EnsureGrants)
     assert ensure.addresses == (packed(ONE),)
@@ -260,7 +260,7 @@ def test_u11_addresses_beyond_the_limit_are_left_out(is_granting: bool) -> None:
     effects = run(exchange, Identified(who), replied(MANY, who))
     if is_granting:
         assert effects == (EnsureGrants(who, exchange.query.name, tuple(packed(f"198.51.100.{each}") for each in range(3)), 60),)
-        effects = exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, count=3), who), T0)
+        effects = exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, grants=3), who), T0)
 
     sent, record = ends(effects)
 
@@ -272,7 +272,7 @@ def test_u11_audit_answers_them_all() -> None:
     """While a pod is audited, nothing is left out, and what would be stands in the record; three are granted."""
     exchange = exchange_of(settings=replace(SETTINGS, addresses_per_answer=3))
     (wanted,) = run(exchange, Identified(AUDITED), replied(MANY, AUDITED))
-    sent, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, count=3), AUDITED), T0))
+    sent, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, grants=3), AUDITED), T0))
 
     assert isinstance(wanted, EnsureGrants) and len(wanted.addresses) == 3
     assert len(dns.message.from_wire(sent, one_rr_per_rrset=True).answer) == 4

@@ -68,7 +68,7 @@ def test_rules_changed_before_the_grant() -> None:
 
 def test_rules_changed_between_the_ack_and_its_news() -> None:
     """What was granted a moment ago is revoked already: no address of it leaves; under other rules or addresses it is asked for anew."""
-    granted = Granted(until=inf, ttl=60, count=1)
+    granted = Granted(until=inf, ttl=60, grants=1)
     moved = replace(SELECTED, pod=replace(SELECTED.pod, addresses=(ip_address("10.0.0.77"),)))
 
     def after(identity: Subject | Reason) -> tuple[Effect, ...]:
@@ -94,7 +94,7 @@ def test_rules_that_change_all_the_time() -> None:
 def test_waits_add_up() -> None:
     """The time spent on installing is the sum over all decisions."""
     exchange = exchange_of()
-    settled = GrantsSettled(Granted(until=inf, ttl=60, count=1), SELECTED)
+    settled = GrantsSettled(Granted(until=inf, ttl=60, grants=1), SELECTED)
     _, record = ends(run(exchange, Identified(SELECTED), replied(response(a(ONE)), SELECTED), GrantsSettled(CHANGED, SELECTED), settled))
 
     assert (record.upstream_us, record.install_us) == (250_000, 500_000)
@@ -171,7 +171,7 @@ LATE = [
     Identified(SELECTED),
     replied(response(a(ONE)), SELECTED),
     UpstreamFailed(Reason.UPSTREAM_FAILED),
-    GrantsSettled(Granted(until=inf, ttl=60, count=1), SELECTED),
+    GrantsSettled(Granted(until=inf, ttl=60, grants=1), SELECTED),
     DeadlinePassed(),
     Aborted(Reason.STOPPING, SELECTED),
 ]

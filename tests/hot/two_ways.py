@@ -16,6 +16,7 @@ from dnsfw.clock import Instant
 from dnsfw.forwarder.inquiry import Failure, Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.service import Forwarder
 from dnsfw.forwarder.settings import ForwarderSettings
+from dnsfw.fresh import Taken
 from dnsfw.hot import Hot
 from dnsfw.names import parse_name
 from dnsfw.policy.model import Action, LeaseLimits, Mode, Pod, PodUid, Rule
@@ -125,7 +126,7 @@ class OneWay:
         self.node = Node()
         self.records: list[QueryRecord] = []
         self.sent: list[tuple[bytes, object]] = []
-        self.hot_answers = 0
+        self.hot_answers = self.fresh_answers = 0
         self.upstream = Upstream()
         self._settings = settings
         self._is_hot = is_hot
@@ -141,11 +142,15 @@ class OneWay:
             clock=self.node.clock,
             interface_of=lambda _source: None,
             unready=lambda: Reason.KERNEL_FAILED if state.trouble else None,
-            fast=(lambda performer: self._counted(Hot(self._settings, performer, state, self.records.append, self.node.clock)))
+            fast=(
+                lambda performer: self._counted(
+                    Hot(self._settings, performer, state, self.node.enforcer, self.records.append, self.node.clock)
+                )
+            )
             if self._is_hot
             else None,
         )
-        self.forwarder._performer._upstreams = self.upstream
+        self.forwarder._performer.upstreams = self.upstream
 
     def send(self, data: bytes, address: object) -> None:
         """The way back to the client."""
@@ -171,14 +176,20 @@ class OneWay:
         return stats.queries, stats.by_decision, stats.by_reason, stats.cache_hits, self.upstream.asked, self.forwarder.cache.misses
 
     def _counted(self, hot: Hot) -> Hot:
-        answer = hot.answer
+        answer, ask = hot.answer, hot.fresh.ask
 
         def counting(data: bytes, source: str, way: object, address: object) -> bool:
+            before = self.fresh_answers
             is_answered = answer(data, source, way, address)
-            self.hot_answers += is_answered
+            self.hot_answers += is_answered and self.fresh_answers == before
             return is_answered
 
-        hot.answer = counting
+        def counting_fresh(*given: object) -> Taken:
+            taken = ask(*given)
+            self.fresh_answers += taken is not Taken.NOT
+            return taken
+
+        hot.answer, hot.fresh.ask = counting, counting_fresh
         return hot
 
 

@@ -184,7 +184,7 @@ SAME = (A, deny("d", peer("evil.example")))
         pytest.param((replace(A, service_accounts=("default",)), SAME[1]), id="service-account"),
         pytest.param((*SAME, rule("other", peer("other.example"))), id="another-namespaced-rule"),
         pytest.param((*SAME, deny("far", peer("*"), namespaces=where(pci="true"))), id="a-cluster-rule-for-others"),
-        pytest.param((replace(A, ref=replace(A.ref, uid="new")), SAME[1]), id="uid"),
+        pytest.param((replace(A, ref=A.ref._replace(uid="new")), SAME[1]), id="uid"),
     ],
 )
 def test_basis_stays(rules: tuple[Rule, ...]) -> None:

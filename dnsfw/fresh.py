@@ -1,0 +1,314 @@
+"""The hot path of a question that is not remembered: judged, asked or found in the cache, granted, answered, recorded.
+
+Dense on purpose, and allowed to know both sides. Covers what nearly every such question is, over UDP, of a pod under default-deny: a name
+that its rules refuse; or A and AAAA of a name that they allow, whose answer is NOERROR with addresses, none of them protected, granted
+under the snapshot that it was asked under. Everything else is the exchange's (forwarder/exchange.py): a `Flight` that leaves the common
+way becomes the `Call` that it would have been, its exchange told what has happened so far.
+Always true: response, record, elements and counts are those that the slow path gives (tests/hot holds one against the other); no answer
+before the kernel's acknowledgement, none under rules that have changed meanwhile.
+"""
+
+from enum import Enum, auto
+from typing import NamedTuple
+
+from dnsfw.audit.record import QueryRecord, Sink
+from dnsfw.clock import Clock, Instant, WallTime
+from dnsfw.enforce.state import State
+from dnsfw.forwarder import events, respond, wire
+from dnsfw.forwarder.account import REFUSED, UDP, Sender, decision_of, listed, rule_of
+from dnsfw.forwarder.answer import NO_TTL, Answer
+from dnsfw.forwarder.edns import opt_record
+from dnsfw.forwarder.exchange import BLOCKED, REFUSAL_RCODES, Exchange
+from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery
+from dnsfw.forwarder.listener_udp import ClientAddress, Way
+from dnsfw.forwarder.perform import GRANT_SECONDS, TIMER_SECONDS, Call, Performer
+from dnsfw.forwarder.settings import ForwarderSettings
+from dnsfw.names import Name, format_name
+from dnsfw.policy.grants import Granted, GrantOutcome, Grants
+from dnsfw.policy.snapshot import NameVerdict, Subject
+
+MOST_SHAPES, MOST_PARENTS, MOST_VERDICTS = 1024, 4096, 4096
+"""Remembered of each; more, and all of them are forgotten."""
+
+_WITHOUT_MBZ = tuple(bytes((octet & ~wire.MBZ,)) for octet in range(256))
+
+
+class Taken(Enum):
+    """What became of a question."""
+
+    NOT = auto()  # as if it had not been asked
+    ASKED = auto()
+    CACHED = auto()  # answered from the cache; the next one like it can be remembered
+
+
+class Who(NamedTuple):
+    """A pod by its source address. fields, of its records: namespace, pod, uid, source, transport."""
+
+    subject: Subject
+    fields: tuple[str, str, str, str, str]
+
+
+class Shape(NamedTuple):
+    """All of a query but its id and its question.
+
+    bits: behind the key, of what is shared. ask, refusal: what stands before and behind the question as upstream is asked, and as a refusal
+    has it (without the id). opt: what an answer ends in.
+    """
+
+    bits: bytes
+    ask: tuple[bytes, bytes]
+    refusal: tuple[bytes, bytes]
+    opt: bytes
+    limit: int
+
+
+class Words(NamedTuple):
+    """A verdict, as records say it; the verdict is kept so that its id stays its own."""
+
+    verdict: NameVerdict
+    decision: str
+    reason: str
+    rule: str
+
+
+class Flight(Call):
+    """A question on its way. `exchange` is made when it is first looked at: from then on it is a call like others."""
+
+    __slots__ = ("_exchange", "_fresh", "at", "begun", "data", "end", "name", "replied", "replied_at", "shape", "who", "words")
+
+    def __init__(self, fresh: "Fresh", data: bytes, who: Who, shape: Shape, way: Way, address: ClientAddress) -> None:  # noqa: PLR0917 -- names cost 1 µs
+        self._fresh = fresh
+        self.data = data
+        self.who = who
+        self.shape = shape
+        self.way = way
+        self.address = address
+        self.source = who.fields[3]
+        self.owner = who.fields[2]
+        self.wait = None
+        self._exchange: Exchange | None = None
+        self.replied: events.Replied | None = None
+        self.begun: Instant
+        self.deadline: Instant
+        self.replied_at: Instant
+        self.at: WallTime
+        self.end: int  # of the question
+        self.name: Name
+        self.words: Words
+
+    @property
+    def exchange(self) -> Exchange:  # type: ignore[override]  # an attribute of other calls
+        if self._exchange is None:
+            self._exchange = self._fresh.exchange_of(self)
+        return self._exchange
+
+    @property
+    def is_common(self) -> bool:
+        return self._exchange is None
+
+    @property
+    def key(self) -> bytes:
+        return self.name + self.data[self.end - 4 : self.end]
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        self._fresh.on_outcome(self, outcome)
+
+    def on_granted(self, outcome: GrantOutcome) -> None:
+        self._fresh.on_granted(self, outcome)
+
+
+class Fresh:
+    """One for a forwarder. Not for a pod that is contested, not under default-deny, or limited in its rate: whoever calls looks to that."""
+
+    def __init__(self, settings: ForwarderSettings, performer: Performer, state: State, grants: Grants, sink: Sink, clock: Clock) -> None:  # noqa: PLR0917 -- one of each part
+        self._settings = settings
+        self._performer = performer
+        self._cache = performer.cache
+        self._state = state
+        self._grants = grants
+        self._sink = sink
+        self._clock = clock
+        self._patience = settings.answer_seconds - GRANT_SECONDS - TIMER_SECONDS
+        self._shapes: dict[bytes, Shape | None] = {}
+        self._parents: dict[bytes, str] = {}
+        self._words: dict[int, Words] = {}
+
+    def ask(self, data: bytes, who: Who, way: Way, address: ClientAddress) -> Taken:
+        try:
+            name_end = wire.plain_name_end(data)
+            qtype = data[name_end] << 8 | data[name_end + 1]
+        except (wire.WireError, IndexError):
+            return Taken.NOT
+        end = name_end + 4
+        if qtype in wire.META_TYPES or (shape := self._shape(data, end)) is None:
+            return Taken.NOT
+        name = Name(data[wire.HEADER_SIZE : name_end].lower())
+        words = self._words_of(who.subject.policy.judge_name(name))
+        verdict = words.verdict
+        if not verdict.is_resolved:
+            self._refuse(data, end, who, shape, way, address, name, words)
+            return Taken.ASKED
+        if not verdict.is_granting or verdict.would_refuse or qtype not in (wire.A, wire.AAAA):
+            return Taken.NOT
+        flight = Flight(self, data, who, shape, way, address)
+        flight.name, flight.end, flight.words = name, end, words
+        flight.at, flight.begun = self._clock.wall(), self._clock.now()
+        flight.deadline = flight.begun + self._settings.answer_seconds
+        return self._begin(flight)
+
+    def _begin(self, flight: Flight) -> Taken:
+        performer, now, key = self._performer, flight.begun, flight.key
+        shared_key = key + flight.shape.bits
+        if (hit := self._cache.find(shared_key, now)) is None:
+            performer.take(flight)
+            head, tail = flight.shape.ask
+            performer.upstreams.ask(UpstreamQuery(head + key + tail, key, shared_key), now + self._patience, flight.on_outcome)
+            return Taken.ASKED
+        received, age = hit
+        if not self._is_plain(received.answer, flight.who.subject):
+            return Taken.NOT
+        self._cache.gives(shared_key, received, now)
+        performer.take(flight)
+        self._grant(flight, events.Replied(received, flight.who.subject, age, is_cached=True), now)
+        return Taken.CACHED
+
+    def on_outcome(self, flight: Flight, outcome: Outcome) -> None:
+        performer, subject = self._performer, flight.who.subject
+        if flight.is_common and isinstance(outcome, Reply) and self._is_current(subject):
+            key = flight.key
+            received = performer.parse(key, key + flight.shape.bits, outcome)
+            if isinstance(received, events.Received) and self._is_plain(received.answer, subject):
+                self._grant(flight, events.Replied(received, subject), self._clock.now())
+                return
+        performer.on_outcome(flight, outcome)
+
+    def _grant(self, flight: Flight, replied: events.Replied, now: Instant) -> None:
+        flight.replied, flight.replied_at = replied, now
+        answer = replied.received.answer
+        ttl = answer.ttl - replied.age
+        self._grants.request(flight.who.subject, flight.name, answer.addresses, ttl if ttl > 0 else 0, flight.on_granted)
+
+    def on_granted(self, flight: Flight, outcome: GrantOutcome) -> None:
+        performer, replied, response = self._performer, flight.replied, None
+        if replied is not None and flight.is_common and isinstance(outcome, Granted) and self._is_current(flight.who.subject):
+            response = _response(flight, replied, outcome.ttl)
+        if replied is None or response is None or not isinstance(outcome, Granted):
+            performer.run(flight, events.GrantsSettled(outcome, performer.identity(flight.source)))
+            return
+        flight.way.send(response, flight.address)
+        self._keep(self._record(flight, replied, outcome))
+        performer.leave(flight)
+
+    def exchange_of(self, flight: Flight) -> Exchange:
+        """The exchange that this flight would have been, told all that has happened so far."""
+        query = wire.parse_query(flight.data)
+        if isinstance(query, wire.Rejected):
+            raise AssertionError("was read before")
+        exchange = Exchange(query, Sender(source=flight.source, transport=UDP, at=flight.at), self._settings, flight.begun)
+        exchange.handle(events.Identified(flight.who.subject), flight.begun)
+        if flight.replied is not None:
+            exchange.handle(flight.replied, flight.replied_at)
+        return exchange
+
+    def _refuse(  # noqa: PLR0917 -- names cost 1 µs
+        self, data: bytes, end: int, who: Who, shape: Shape, way: Way, address: ClientAddress, name: Name, words: Words
+    ) -> None:
+        at, (head, tail) = self._clock.wall(), shape.refusal
+        way.send(data[:2] + head + data[wire.HEADER_SIZE : end] + tail, address)
+        qtype, rcode = data[end - 4] << 8 | data[end - 3], head[1] & wire.RCODE
+        text = self._text(name)
+        self._keep(QueryRecord(at, *who.fields, text, qtype, REFUSED, words.reason, words.rule, rcode, "", "", "", NO_TTL, 0, 0, 0))
+
+    def _keep(self, record: QueryRecord) -> None:
+        self._performer.decisions[record.decision] += 1
+        self._performer.reasons[record.reason] += 1
+        self._sink(record)
+
+    def _is_current(self, subject: Subject) -> bool:
+        """Whether nothing has changed for the pod since it asked: then it need not be judged anew."""
+        snapshot = self._state.snapshot
+        return not self._state.trouble and snapshot is not None and snapshot.subjects.get(subject.pod.uid) is subject
+
+    def _is_plain(self, answer: Answer, subject: Subject) -> bool:
+        if answer.rcode or answer.is_truncated or not 0 < len(answer.addresses) <= self._settings.addresses_per_answer:
+            return False
+        return not any(map(subject.policy.covers, [located.packed for located in answer.located]))
+
+    def _shape(self, data: bytes, end: int) -> Shape | None:
+        """What stands around the question is nearly always one of a few; None: not for us."""
+        around = data[2 : wire.HEADER_SIZE] + data[end - 2 :]
+        try:
+            return self._shapes[around]
+        except KeyError:
+            if len(self._shapes) >= MOST_SHAPES:
+                self._shapes.clear()
+        shape = self._shapes[around] = _shape_of(data, REFUSAL_RCODES[self._settings.refusal])
+        return shape
+
+    def _words_of(self, verdict: NameVerdict) -> Words:
+        if (words := self._words.get(id(verdict))) is None:
+            if len(self._words) >= MOST_VERDICTS:
+                self._words.clear()
+            words = self._words[id(verdict)] = Words(verdict, decision_of(verdict), verdict.reason.value, rule_of(verdict))
+        return words
+
+    def _record(self, flight: Flight, replied: events.Replied, granted: Granted) -> QueryRecord:
+        words, answer, ttl = flight.words, replied.received.answer, replied.received.answer.ttl - replied.age
+        asked_us = 0 if replied.is_cached else int((flight.replied_at - flight.begun) * 1e6)
+        return QueryRecord(
+            flight.at,
+            *flight.who.fields,
+            self._text(flight.name),
+            flight.data[flight.end - 3],
+            words.decision,
+            words.reason,
+            words.rule,
+            wire.NOERROR,
+            listed(answer.addresses),
+            "",
+            " ".join(map(format_name, answer.chain)) if answer.chain else "",
+            min(ttl if ttl > 0 else 0, granted.ttl),
+            granted.grants,
+            asked_us,
+            int((self._clock.now() - flight.replied_at) * 1e6),
+        )
+
+    def _text(self, name: Name) -> str:
+        """`format_name`, the text of a plain label's parent being remembered."""
+        label_end = 1 + name[0]
+        label = name[1:label_end]
+        if not label.isalnum():
+            return format_name(name)
+        parent = name[label_end:]
+        if (text := self._parents.get(parent)) is None:
+            if len(self._parents) >= MOST_PARENTS:
+                self._parents.clear()
+            text = self._parents[parent] = "" if parent == b"\x00" else f".{format_name(Name(parent))}"
+        return label.decode() + text
+
+
+def _shape_of(data: bytes, refusal_rcode: int) -> Shape | None:
+    query = wire.parse_query(data)
+    if isinstance(query, wire.Rejected):
+        return None
+    asked, refused = respond.make_upstream_query(query), respond.make_error(query, refusal_rcode, BLOCKED)
+    end = wire.HEADER_SIZE + len(query.key)
+    opt = b"" if query.edns is None else opt_record(is_do=query.edns.is_do)
+    bits = query.shared_key[len(query.key) :]
+    return Shape(bits, (asked[: wire.HEADER_SIZE], asked[end:]), (refused[2 : wire.HEADER_SIZE], refused[end:]), opt, query.udp_limit)
+
+
+def _response(flight: Flight, replied: events.Replied, ttl_cap: int) -> bytes | None:
+    """`respond.make_response`; None where upstream's OPT is not last, or the client does not take that much."""
+    (data, answer, _), shape, asked = replied.received, flight.shape, flight.data
+    opt_start, opt_end = answer.opt
+    if opt_end and opt_end != answer.end:
+        return None
+    if replied.age or answer.max_ttl > ttl_cap:
+        patched = bytearray(data)
+        respond.patch_ttls(patched, answer, replied.age, ttl_cap)
+        data = bytes(patched)
+    additional = (data[10] << 8 | data[11]) + (1 if shape.opt else 0) - (1 if opt_end else 0)
+    head = asked[:2] + data[2:3] + _WITHOUT_MBZ[data[3]] + data[4:10] + additional.to_bytes(2, "big")
+    response = head + asked[wire.HEADER_SIZE : flight.end] + data[answer.question_end : opt_start or answer.end] + shape.opt
+    return response if len(response) <= shape.limit else None
