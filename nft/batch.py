@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from nft import codec
 from nft.changes import Add, Change, Discard, Put
 from nft.codec import Refusal
-from nft.elements import DELETE, DESTROY, NEW, SetCoder
+from nft.elements import DELETE, DESTROY, NEW, ROOM, SetCoder
 from nft.errors import NftError
 from nft.objects import Features, Set
-
-_ROOM = 0xFFFF - 4  # of the attribute that lists the elements
 
 
 class Part:
@@ -97,7 +95,7 @@ class Planner:
             except NftError as error:
                 error.index = at
                 raise
-            if part.elements and (is_single or part.size + len(element) > _ROOM):
+            if part.elements and (is_single or part.size + len(element) > ROOM):
                 found.append(part)
                 part = Part(part.kind, coder, part.may_miss)
             part.elements.append(element)

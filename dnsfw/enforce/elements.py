@@ -3,7 +3,7 @@
 Pure.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Sequence
 from math import ceil
 
 from dnsfw.clock import Instant
@@ -42,17 +42,15 @@ def element_place(layout: Layout, source: bytes, destination: bytes, piece: Piec
     return layout.set_of_piece(family_of(source), piece), element_key(source, destination, piece)
 
 
-def places_of(layout: Layout, source: bytes, destination: bytes, pieces: tuple[Piece, ...]) -> Iterator[tuple[Set, bytes]]:
-    """`element_place` of each piece, by what its family and ports alone say, which is remembered."""
-    known = layout.ends.get((len(source), pieces))
+def ends_of(layout: Layout, size: int, pieces: tuple[Piece, ...]) -> Sequence[tuple[Set, bytes]]:
+    """`element_place` of each piece but for the two addresses, of `size` octets each; remembered."""
+    known = layout.ends.get((size, pieces))
     if known is None:
         if len(layout.ends) >= MOST_ENDS:
             layout.ends.clear()
-        places = [element_place(layout, source, destination, piece) for piece in pieces]
-        known = layout.ends[(len(source), pieces)] = tuple([(of, key[2 * len(source) :]) for of, key in places])
-    pair = source + destination
-    for of, end in known:
-        yield of, pair + end
+        places = [element_place(layout, bytes(size), bytes(size), piece) for piece in pieces]
+        known = layout.ends[(size, pieces)] = tuple([(of, key[2 * size :]) for of, key in places])
+    return known
 
 
 def timeout_ms(until: Instant, now: Instant) -> int:
@@ -101,10 +99,6 @@ def first_claim(  # noqa: PLR0917 -- as row_changes
     layout: Layout, sources: Iterable[bytes], destination: bytes, claim: Claim, number: int, now: Instant
 ) -> list[Change]:
     """`row_changes` for what nearly every grant is: nothing stood there. 4 µs, where the comparison takes 14."""
-    mark, timeout = mark_of(layout, number), timeout_ms(claim.until, now)
-    return [
-        Add(of, key, mark, timeout)
-        for source in sources
-        if len(source) == len(destination)
-        for of, key in places_of(layout, source, destination, claim.permit.pieces)
-    ]
+    mark, timeout, size = mark_of(layout, number), timeout_ms(claim.until, now), len(destination)
+    ends = ends_of(layout, size, claim.permit.pieces)
+    return [Add(of, source + destination + end, mark, timeout, None) for source in sources if len(source) == size for of, end in ends]

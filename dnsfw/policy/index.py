@@ -72,6 +72,10 @@ class NetworkIndex:
             table = _Table((int(network.network_address) >> shift, place, ports) for network, place, ports in those)
             self._tables[size // 8].append((shift, table))
 
+    def __len__(self) -> int:
+        """How many prefix lengths there are."""
+        return len(self._tables[4]) + len(self._tables[16])
+
     def find(self, address: bytes) -> Hits:
         tables = self._tables[len(address)]
         value = int.from_bytes(address)

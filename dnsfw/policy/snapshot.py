@@ -44,6 +44,9 @@ class _Reach(NamedTuple):
     hits: Hits
 
 
+_CLOSED, _FAR = _Reach(True, ()), _Reach(False, ())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Indexes:
     """The peers of a policy's rules. For protected addresses an Allow's network counts only if it lies wholly inside a protected one."""
@@ -61,6 +64,7 @@ class Policy:
         "_by_name",
         "_by_parent",
         "_indexes",
+        "_is_without_networks",
         "_protection",
         "_reaches",
         "_suffixes",
@@ -90,6 +94,7 @@ class Policy:
         self.ranges = ranges
         self.settings = settings
         self._indexes = indexes
+        self._is_without_networks = not indexes.networks and not indexes.protected_networks
         self._protection = protection_of(settings)
         self._suffixes = cluster_suffixes(settings)
         self._by_name: dict[Name, _Found] = {}
@@ -151,6 +156,8 @@ class Policy:
         return found
 
     def _reach(self, address: bytes) -> _Reach:
+        if self._is_without_networks:  # nothing to look for, hence nothing to remember
+            return _CLOSED if self._protection.covers(address) else _FAR
         if (reach := self._reaches.get(address)) is None:
             is_protected_ = self._protection.covers(address)
             index = self._indexes.protected_networks if is_protected_ else self._indexes.networks
