@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from enforce_kit import Node, ruleset
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,6 +44,25 @@ worlds = st.tuples(
 )
 asks = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(NAMES), st.sampled_from(ADDRESSES)), max_size=8)
 Asks = list[tuple[str, str, str]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(world=worlds, told=asks)
+def test_first_grants_are_planned_as_all_others(world: World, told: Asks) -> None:
+    """The shorter way of an address that nothing stands for, and the long way, leave the same elements, rows and outcomes."""
+
+    async def lived(*, is_short: bool) -> tuple[object, ...]:
+        node = Node()
+        with pytest.MonkeyPatch.context() as patch:
+            if not is_short:
+                patch.setattr("dnsfw.enforce.installer.Installer._plan_first", lambda *_: None)
+            await node.start(*world)
+            known = [(uid, *rest) for uid, *rest in told if uid in {pod.uid for pod in world[1]}]
+            outcomes = [await node.told(uid, name, address) for uid, name, address in known]
+        ledger = node.enforcer.state.ledger
+        return await ruleset(node), outcomes, {uid: dict(ledger.rows_of(uid)) for uid in "abcd"}
+
+    assert asyncio.run(lived(is_short=True)) == asyncio.run(lived(is_short=False))
 
 
 async def walk(states: list[World], told: Asks, *, is_told_always: bool) -> tuple[dict[str, object], Node]:

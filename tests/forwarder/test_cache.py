@@ -296,6 +296,19 @@ def test_a_look_is_neither_hit_nor_miss() -> None:
     assert (cache.hits, cache.misses) == (1, 0)
 
 
+def test_finding_is_no_hit_but_may_be_a_miss() -> None:
+    """`find` gives what `get` would, and counts only what it does not find; what is too old goes."""
+    cache = Cache(settings())
+    kept = received(response(a(ONE, 60)))
+    cache.put(b"a", kept)
+
+    assert cache.find(b"a", T0 + 1.5) == (kept, 2)
+    assert cache.find(b"b", T0) is None
+    assert (cache.hits, cache.misses, len(cache)) == (0, 1, 1)
+    assert cache.find(b"a", T0 + 59.5) is None
+    assert (cache.hits, cache.misses, len(cache)) == (0, 2, 0)
+
+
 def test_an_answer_that_was_given_is_spared() -> None:
     """As after a hit: when room is needed, the one that nobody asked for goes first."""
     cache = filled(Cache(settings(cache_entries=2)), b"a", b"b")

@@ -56,7 +56,7 @@ ANSWERS = {
     for text in NAMES
 }
 OUTCOMES: st.SearchStrategy[GrantOutcome] = st.one_of(
-    st.builds(Granted, until=st.just(inf), ttl=st.integers(0, 100), count=st.integers(1, 3)),
+    st.builds(Granted, until=st.just(inf), ttl=st.integers(0, 100), grants=st.integers(1, 3)),
     st.builds(NotGranted, reason=st.sampled_from([Reason.RULES_CHANGED, Reason.KERNEL_FAILED, Reason.POD_QUOTA])),
 )
 

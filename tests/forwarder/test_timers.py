@@ -1,9 +1,10 @@
 """Coarse timers, under a clock that the test moves and a loop that only notes what it is told."""
 
+import contextlib
 from collections.abc import Callable
 
 from dnsfw.clock import ManualClock
-from dnsfw.forwarder.timers import TICK_SECONDS, Timers
+from dnsfw.forwarder.timers import TICK_SECONDS, Patience, Timers
 
 
 class Handle:
@@ -109,5 +110,46 @@ def test_closed_calls_nobody() -> None:
     bench.add(1.0, "due")
     bench.timers.close()
     bench.timers.close()
+
+    assert bench.tick_after(2.0) == []
+
+
+def patient(bench: Bench, seconds: float = 1.0) -> Patience[str]:
+    return Patience(seconds, bench.timers, bench.clock, lambda word, since: bench.called.append(f"{word}@{since:g}"))
+
+
+def test_patience_ends_in_order_and_never_early() -> None:
+    """Each comes once, with the moment since which it waited, at most two ticks late."""
+    bench = Bench()
+    waits = patient(bench)
+    waits.add("a", bench.clock.now())
+    bench.tick_after(0.5)
+    waits.add("b", bench.clock.now())
+
+    assert bench.tick_after(0.49) == []
+    assert bench.tick_after(2 * TICK_SECONDS) == ["a@1000"]
+    assert bench.tick_after(0.3) == ["a@1000"]
+    assert bench.tick_after(2 * TICK_SECONDS + 0.11) == ["a@1000", "b@1000.5"]
+    assert bench.loop.handles == []
+
+
+def test_patience_survives_a_call_that_raises() -> None:
+    """The others come at the next tick."""
+    bench = Bench()
+    waits = Patience(1.0, bench.timers, bench.clock, lambda word, _since: bench.called.append(word) if word else 1 // 0)
+    for word in ("", "other"):
+        waits.add(word, bench.clock.now())
+    with contextlib.suppress(ZeroDivisionError):
+        bench.tick_after(1.2)
+
+    assert bench.tick_after(2 * TICK_SECONDS) == ["other"]
+
+
+def test_closed_patience_calls_nobody() -> None:
+    """What still waits is forgotten."""
+    bench = Bench()
+    waits = patient(bench)
+    waits.add("a", bench.clock.now())
+    waits.close()
 
     assert bench.tick_after(2.0) == []

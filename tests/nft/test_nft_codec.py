@@ -10,7 +10,7 @@ from nft import batch, codec
 from nft import objects as nft
 from nft.changes import Add, Discard, Put
 from nft.codec import CodecError, Message, Refusal
-from nft.elements import DELETE, DESTROY, NEW, SetCoder, spell_out
+from nft.elements import DELETE, DESTROY, NEW, ROOM, SetCoder, spell_out
 from nft.errors import NotValidError
 from nft.listed import ELEMENTS
 from nft.objects import pack_key
@@ -141,6 +141,60 @@ def test_single_equals_the_planned_batch(kind: int, key: bytes, first: int) -> N
     planned = batch.Planner(features, SetCoder).parts([change])
 
     assert coder.single(kind, element, first) == batch.encode(planned, first)
+
+
+RUN = st.lists(
+    st.tuples(st.binary(min_size=12, max_size=12), st.integers(0, 0xFFFF_FFFF), st.integers(10, 1 << 49)),
+    min_size=2,
+    unique_by=lambda element: element[0],
+)
+
+
+@given(RUN, st.integers(0, 0xFFFF_FFF0))
+def test_run_equals_the_planned_batch(run: list[tuple[bytes, int, int]], first: int) -> None:
+    """New elements of one set are the same bytes whether planned or packed in a row."""
+    changes = [Add(MAP, *each) for each in run]
+    features = nft.Features(renews_by_add=True, has_destroy=True, has_owner=True, version="")
+    elements = SetCoder(MAP).pack_run(changes)
+
+    assert elements is not None
+    assert SetCoder(MAP).single(NEW, elements, first) == batch.encode(batch.Planner(features, SetCoder).parts(changes), first)
+
+
+GOOD = Add(MAP, bytes(12), 1, 1000)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param(Put(MAP, bytes(12), 1, 1000), id="put"),
+        pytest.param(Discard(MAP, bytes(12)), id="discard"),
+        pytest.param(GOOD, id="the-same-key-twice"),
+        pytest.param(Add(nft.Set(TABLE, "other", MAP.key, "mark", MAP.flags), b"x" * 12, 1, 1000), id="another-set"),
+        pytest.param(Add(MAP, b"x" * 12, 1, 1000, b"y" * 12), id="interval"),
+        pytest.param(Add(MAP, b"x" * 11, 1, 1000), id="short-key"),
+        pytest.param(Add(MAP, b"x" * 12, None, 1000), id="no-data"),
+        pytest.param(Add(MAP, b"x" * 12, 1, None), id="no-timeout"),
+        pytest.param(Add(MAP, b"x" * 12, 1, 9), id="timeout-that-is-raised"),
+        pytest.param(Add(MAP, b"x" * 12, 1, 1 << 50), id="timeout-too-long"),
+        pytest.param(Add(MAP, b"x" * 12, 1 << 32, 1000), id="mark-too-large"),
+        pytest.param(Add(MAP, b"x" * 12, -1, 1000), id="mark-negative"),
+    ],
+)
+def test_what_is_no_plain_run_is_planned(odd) -> None:
+    """One odd change, and the whole run goes the long way."""
+    assert SetCoder(MAP).pack_run([GOOD, odd]) is None
+
+
+def test_runs_that_no_message_holds_are_planned() -> None:
+    """64 KiB of elements at most; and only maps of marks whose elements end."""
+    coder = SetCoder(MAP)
+    most = ROOM // len(coder.pack(bytes(12), 1, 1000))
+    many = [Add(MAP, number.to_bytes(12, "big"), 1, 1000) for number in range(most + 1)]
+
+    assert coder.pack_run(many[:most]) is not None
+    assert coder.pack_run(many) is None
+    assert SetCoder(PLAIN).pack_run([Add(PLAIN, bytes(6), None, 1000)]) is None
 
 
 @given(st.binary(min_size=12, max_size=12), st.integers(0, 0xFFFF_FFFF), timeouts)

@@ -336,6 +336,14 @@ def test_memory_is_bounded_and_invisible(monkeypatch: pytest.MonkeyPatch) -> Non
     assert max(len(of._by_hits), len(of._reaches)) <= 4
 
 
+@pytest.mark.parametrize("rules", [(ALLOW_A,), (ALLOW_A, rule("n", peer("192.0.2.1/32", on=["tcp/1"])))], ids=["names", "networks"])
+def test_policy_says_what_is_protected(rules: tuple[Rule, ...]) -> None:
+    """With networks among its rules and without, it covers what its settings protect."""
+    of = policy(*rules)
+
+    assert [of.covers(packed(address)) for address in ("169.254.169.254", "::1", OUTSIDE, "192.0.2.1")] == [True, True, False, False]
+
+
 def test_judgements_are_remembered() -> None:
     """The second look costs one look-up: the same values, not equal ones."""
     of = policy(ALLOW_A, rule("n", peer("192.0.2.1/32", on=["tcp/1"])))
