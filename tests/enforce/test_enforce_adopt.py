@@ -11,6 +11,7 @@ from worlds import deny, peer, pod, rule
 from dnsfw.enforce import journal
 from dnsfw.enforce.journal import Journal
 from dnsfw.enforce.numbers import Holder, Meaning
+from dnsfw.policy.grants import Granted, NotGranted
 from dnsfw.policy.model import PodUid, RuleRef
 from nft.changes import Change, Put
 from nft.errors import NftError
@@ -114,6 +115,26 @@ async def test_no_journal_no_adoption(node: Node, tmp_path: Path) -> None:
     assert not node.lives(flow)
     await node.told("a", "www.example.net", WWW)
     assert node.number("10.0.0.1", WWW) != flow.mark
+
+
+async def test_adopted_number_is_not_given_to_another(tmp_path: Path) -> None:
+    """A connection bears it at the start, and has ended two sweeps later: the number is still its holder's alone."""
+    node = Node(tmp_path, ct_mask=0x3 << 16)
+    await node.start([WEB], [POD])
+    await node.told("a", "www.example.net", WWW)
+    flow = node.opens("10.0.0.1", WWW)
+    await node.restart([WEB], [POD, OTHER])
+    node.connections.forget(flow)
+    await node.enforcer.sweep_now()
+    await node.enforcer.sweep_now()
+    more = [rule(name, peer(f"{name}.example.org", on=["tcp/443"])) for name in ("one", "two", "three")]
+    await node.change([WEB, *more], [POD, OTHER])
+    outcomes = [await node.told("b", f"{each.ref.name}.example.org", f"198.18.0.{last}") for last, each in enumerate(more)]
+
+    assert node.number("10.0.0.1", WWW) == flow.mark
+    assert all(node.number("10.0.0.2", f"198.18.0.{last}") != flow.mark for last in range(len(more)))
+    assert [type(outcome) for outcome in outcomes] == [Granted, Granted, NotGranted]
+    node.enforcer.close()
 
 
 async def test_number_of_a_stray_element_is_given_to_nobody(node: Node, tmp_path: Path) -> None:

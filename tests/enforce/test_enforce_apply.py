@@ -8,6 +8,7 @@ from worlds import deny, peer, pod, rule, where
 
 from dnsfw.enforce import reconcile
 from dnsfw.policy.grants import Granted, NotGranted
+from dnsfw.policy.ledger import CLAIMS_A_ROW
 from dnsfw.policy.model import Mode
 
 WEB = rule("web", peer("*.example.net", on=["tcp/443"]))
@@ -283,6 +284,33 @@ async def test_what_finds_no_number_after_a_change_is_not_told() -> None:
 
     assert isinstance(await node.told("a", "www.example.net", WWW), NotGranted)
     assert not node.lets("10.0.0.1", WWW)
+
+
+async def test_many_names_on_one_address_hide_no_permission() -> None:
+    """However many names share an address, what was told stands, and what is taken back is cut: here the one rule's other port."""
+    ssh, web = peer("ssh.example.org", on=["tcp/22"]), peer("*.example.net", on=["tcp/443"])
+    node = Node()
+    await node.start([rule("one", web, ssh)], [POD])
+    await node.told("a", "ssh.example.org", WWW, ttl=600)
+    flow = node.opens("10.0.0.1", WWW, 22)
+    for index in range(CLAIMS_A_ROW + 1):
+        await node.told("a", f"n{index}.example.net", WWW, ttl=3000)
+    assert node.lets("10.0.0.1", WWW, 22)
+    await node.change([rule("one", web)], [POD])
+
+    assert node.lets("10.0.0.1", WWW, 443)
+    assert not node.lives(flow)
+
+
+async def test_granted_has_its_element_beside_many_longer_leases() -> None:
+    """The answer for one name more, with the shortest lease of all, leaves when its address is open."""
+    node = Node()
+    await node.start([WEB, rule("ssh", peer("ssh.example.org", on=["tcp/22"]))], [POD])
+    for index in range(CLAIMS_A_ROW):
+        await node.told("a", f"n{index}.example.net", WWW, ttl=3000)
+
+    assert isinstance(await node.told("a", "ssh.example.org", WWW, ttl=1), Granted)
+    assert node.lets("10.0.0.1", WWW, 22)
 
 
 async def test_denied_pod_keeps_no_number() -> None:
