@@ -166,7 +166,7 @@ class Enforcer:
         if self._compared_at is None or self.state.clock.now() - self._compared_at >= COMPARE_SHARE * self._compare_took:
             await self.compare_now()
         else:  # whoever else changes nftables often would have us list large sets without end
-            self._mended += compare_small(self.state)
+            self._mended += await compare_small(self.state, self._structure.standing.sets)
 
     async def _bring_into_force(self, snapshot: Snapshot) -> None:
         await self._reconciler.apply(snapshot)

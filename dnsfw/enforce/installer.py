@@ -161,8 +161,7 @@ class Installer:
         self._state.ledger.accept(batch.rows)
         if self._state.written is not None:
             self._state.written |= batch.rows.keys()
-        live = self._state.placed.setdefault(self._state.layout.live, {})
-        live.update((mark_key(self._state.layout, number), None) for number in batch.taken)
+        self._state.live.update(batch.taken)
         for pair in batch.uncut:
             self._state.cut.pop(pair, None)
 

@@ -32,6 +32,8 @@ TUNNELS = "{ 4, 41, 47, 97, 137 }"
 """IP in IP, 6in4, GRE, EtherIP, MPLS in IP."""
 TUNNEL_PORTS = "{ 4754, 4789, 6081, 6635, 8472 }"
 """GRE in UDP, VXLAN, Geneve, MPLS in UDP, VXLAN as Linux and flannel have it."""
+RULE_SETS = "rule_"
+"""How the names of the rules' own maps begin."""
 IS_ICMP = "meta l4proto { 1, 58 }"
 
 
@@ -106,7 +108,7 @@ class Layout:
         return (self.live, *self.v4.all(), *self.v6.all())
 
     def small_sets(self) -> tuple[Set, ...]:
-        """The sets that say who is who (`targets.contents`), but for the rules' own."""
+        """The sets that say who is who (`targets.place_at`), but for the rules' own."""
         each = [(sets.selected, sets.asks, sets.known, sets.refused, sets.would, sets.pods, sets.open) for sets in (self.v4, self.v6)]
         return (self.live, *each[0], *each[1])
 
@@ -117,7 +119,7 @@ class Layout:
 
     def rule_set(self, family: Family, token: str) -> Set:
         """Pod -> the number that a rule's toCIDRs give it; `token` names the rule (a content-free hash of its name)."""
-        return Set(table=self.table, name=f"rule_{token}_{family.digit}", key=(family.type,), data="mark")
+        return Set(table=self.table, name=f"{RULE_SETS}{token}_{family.digit}", key=(family.type,), data="mark")
 
     def set_of_piece(self, family: Family, piece: Piece) -> Set:
         sets = self.sets_of(family)
@@ -206,8 +208,9 @@ def refuse_body(layout: Layout) -> tuple[str, ...]:
 
 
 def open_body(layout: Layout) -> tuple[str, ...]:
-    """The end of a policy that refuses nothing by default: the connection gets the pod's `open` number."""
-    return tuple(f"ct mark set {family.ip} saddr map @{layout.sets_of(family).open.name} goto admitted" for family in FAMILIES)
+    """The end of a policy that refuses nothing by default: the connection gets the pod's `open` number; none was free: closed."""
+    opens = tuple(f"ct mark set {family.ip} saddr map @{layout.sets_of(family).open.name} goto admitted" for family in FAMILIES)
+    return (*opens, "goto refuse")
 
 
 def admitted_body(layout: Layout) -> tuple[str, ...]:
@@ -250,6 +253,8 @@ def egress_body(layout: Layout) -> tuple[str, ...]:
         body += [
             f"{ip} daddr @{sets.selected.name} ct state related {live} goto pass",
             f"{ip} saddr vmap @{sets.pods.name}",
+            # Who is judged and has no policy: addresses that nobody has, or two.
+            f"{ip} saddr @{sets.selected.name} goto refuse",
             f"ct direction reply {ip} daddr @{sets.selected.name} drop",
             f"{ip} daddr @{sets.selected.name} ct state new {TCP_SYN_ONLY} drop",
         ]

@@ -6,7 +6,7 @@ connection), or free. Always true: a number that any connection may still bear i
 Pure but for the journal, which is told of a number's meaning before the number is used.
 """
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, KeysView, Set
 from dataclasses import dataclass
 
 from dnsfw.policy.model import PodUid, RuleRef
@@ -55,6 +55,9 @@ class Numbers:
 
     def live(self) -> Iterator[tuple[int, Meaning]]:
         return iter(self._meanings.items())
+
+    def live_numbers(self) -> KeysView[int]:
+        return self._meanings.keys()
 
     def holders_of(self, pod: PodUid) -> list[Holder]:
         return list(self._by_pod.get(pod, ()))

@@ -4,7 +4,7 @@ Everything here goes in slices, so that the loop gets its turn; what is written 
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from ipaddress import ip_address
 
@@ -14,9 +14,11 @@ from dnsfw.clock import Instant
 from dnsfw.enforce.batches import batches
 from dnsfw.enforce.elements import ENDED_S, element_place, timeout_ms
 from dnsfw.enforce.found import address_size, grant_sets, piece_of
+from dnsfw.enforce.layout import RULE_SETS
 from dnsfw.enforce.numbers import Holder
+from dnsfw.enforce.places import accept, everywhere, move
 from dnsfw.enforce.state import State
-from dnsfw.enforce.targets import contents, differences, mark_of
+from dnsfw.enforce.targets import mark_key, mark_of, number_of_key
 from dnsfw.policy.ledger import Ledger, Row, RowKey, standings
 from dnsfw.policy.model import PodUid
 from dnsfw.policy.snapshot import Snapshot, Subject
@@ -92,10 +94,9 @@ def unended(row: Row, now: Instant) -> Row:
 
 async def compare(state: State, standing: Iterable[Set]) -> int:
     """Make the elements what they should be; returns how many were not (0: all is well)."""
-    if state.snapshot is None:
-        return 0
-    wrong = compare_small(state)
-    for of in grant_sets(state.layout, tuple(standing)):
+    sets = tuple(standing)
+    wrong = await compare_small(state, sets)
+    for of in grant_sets(state.layout, sets):
         begun = state.clock.now()
         elements = await state.kernel.fetch_elements(of)
         wrong += await _compare_grants(state, of, elements, begun)
@@ -104,16 +105,70 @@ async def compare(state: State, standing: Iterable[Set]) -> int:
     return wrong
 
 
-def compare_small(state: State) -> int:
+async def compare_small(state: State, standing: Iterable[Set]) -> int:
     """The same for the sets that say who is who and which numbers live."""
-    if (snapshot := state.snapshot) is None:
+    if state.snapshot is None:
         return 0
-    wanted = contents(state.layout, snapshot, state.numbers, state.closed)
-    found = {of: {element.key: element.data for element in state.kernel.read_elements(of)} for of in wanted}
-    changes = differences(found, wanted)
-    state.commit(changes)
-    state.placed = wanted
-    return len(changes)
+    small = {*state.layout.small_sets()} - {state.layout.live}
+    seen: dict[Set, set[bytes]] = {}
+    wrong = await _compare_live(state) + await _recompute(state)
+    for of in [of for of in standing if of in small or of.name.startswith(RULE_SETS)]:
+        seen[of] = set()
+        for part in batches(await _elements_of(state, of), SLICE):
+            seen[of].update(element.key for element in part)
+            wrong += _mended(state, [change for element in part for change in _mend_small(state, element)])
+            await asyncio.sleep(0)
+    for keys in batches(tuple(state.placed), SLICE):
+        wrong += _mended(state, [change for key in keys for change in _missing_small(state, key, seen)])
+        await asyncio.sleep(0)
+    return wrong
+
+
+async def _elements_of(state: State, of: Set) -> list[Element]:
+    """To list a long set takes the kernel longer than the loop may wait."""
+    if len(state.placed) + len(state.live) <= SLICE:
+        return state.kernel.read_elements(of)
+    return await state.kernel.fetch_elements(of)
+
+
+async def _compare_live(state: State) -> int:
+    layout, numbers = state.layout, state.numbers
+    wrong, seen = 0, set[bytes]()
+    for part in batches(await _elements_of(state, layout.live), SLICE):
+        seen.update(element.key for element in part)
+        spare = [each.key for each in part if (number := number_of_key(layout, each.key)) is None or numbers.meaning(number) is None]
+        wrong += _mended(state, [Discard(layout.live, key) for key in spare])
+        await asyncio.sleep(0)
+    for some in batches(tuple(numbers.live_numbers()), SLICE):
+        keys = [mark_key(layout, number) for number in some if numbers.meaning(number) is not None]
+        wrong += _mended(state, [Put(layout.live, key) for key in keys if key not in seen])
+        await asyncio.sleep(0)
+    return wrong
+
+
+async def _recompute(state: State) -> int:
+    """Hold what is noted as placed against what the snapshot says."""
+    wrong = 0
+    if state.snapshot is None:
+        return wrong
+    for addresses in batches(tuple(everywhere(state, state.snapshot)), SLICE):
+        moved = move(state, state.snapshot, addresses)
+        wrong += _mended(state, moved.changes)
+        accept(state, moved)
+        await asyncio.sleep(0)
+    return wrong
+
+
+def _mend_small(state: State, element: Element) -> list[Change]:
+    of, key = element.set, element.key
+    place = state.placed.get(key, {})
+    if of not in place:
+        return [Discard(of, key)]
+    return [] if place[of] == element.data else [Put(of, key, place[of])]
+
+
+def _missing_small(state: State, key: bytes, seen: Mapping[Set, AbstractSet[bytes]]) -> list[Change]:
+    return [Put(of, key, data) for of, data in state.placed.get(key, {}).items() if of in seen and key not in seen[of]]
 
 
 async def _compare_grants(state: State, of: Set, elements: list[Element], begun: Instant) -> int:
