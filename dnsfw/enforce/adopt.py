@@ -94,7 +94,7 @@ def _read(state: State, standing: nft.Structure, snapshot: Snapshot) -> Found:
     for of in (layout.v4.cut, layout.v6.cut):
         for element in state.kernel.read_elements(of) if of.name in standing.sets else ():
             size = len(element.key) // 2
-            state.cut[(element.key[:size], element.key[size:])] = now + (element.expires_ms or 0) / 1000
+            state.cut.add((element.key[:size], element.key[size:]), now + (element.expires_ms or 0) / 1000)
     return found
 
 

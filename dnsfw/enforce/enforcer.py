@@ -78,7 +78,7 @@ class Enforcer:
     """Keeps `policy.grants.Grants`; `run` is its slow work, for as long as the process lives."""
 
     def __init__(self, settings: EnforceSettings, kernel: Kernel, connections: Connections, clock: Clock) -> None:
-        journal, layout = Journal(settings.journal), Layout(settings)
+        journal, layout = Journal(settings.journal, settings.ct_mask), Layout(settings)
         guard = Guard.of(settings, os.urandom(4).hex()) if kernel.features.has_owner else Guard(None)
         numbers = Numbers(settings.highest_number, journal.note)
         self.state = State(settings, layout, kernel, connections, clock, journal, numbers, guard)

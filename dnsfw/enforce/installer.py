@@ -163,7 +163,7 @@ class Installer:
             self._state.written |= batch.rows.keys()
         self._state.live.update(batch.taken)
         for pair in batch.uncut:
-            self._state.cut.pop(pair, None)
+            self._state.cut.discard(pair)
 
     def _plan(self, ask: Ask, batch: Batch) -> GrantOutcome:
         """Add to `batch` what this answer needs; judged anew, for the rules may have changed since it was asked."""

@@ -119,6 +119,6 @@ class Keeper:
             number_of = state.numbers_of(uid)
             for address, row in tuple(state.ledger.rows_of(uid).items()):
                 yield from row_changes(state.layout, subject.pod.addresses, address, NO_ROW, row, number_of, now)
-        for (source, peer), until in tuple(state.cut.items()):
+        for (source, peer), until in state.cut.items():
             if until > now:
                 yield Put(state.layout.sets_of_address(source).cut, source + peer, None, max(1, int((until - now) * 1000)))

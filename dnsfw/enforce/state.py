@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from dnsfw.clock import Clock, Instant
+from dnsfw.clock import Clock
+from dnsfw.enforce.cuts import Cuts
 from dnsfw.enforce.guard import Guard
 from dnsfw.enforce.journal import Journal
 from dnsfw.enforce.layout import Layout
@@ -39,7 +40,7 @@ and go with many grants would fill the set otherwise, and a full set refuses eve
 class State:
     """snapshot: the newest in force. placed, live: the small sets as the kernel has them, by address, and the numbers in force.
     stale: addresses at which they may be others by now. starved: pods that found no number for their rules' CIDRs.
-    cut: (pod address, peer) -> until, kept out of the way of ingress. closed: addresses of removed pods, oldest first. trouble: why
+    cut: revoked peers, against their return as ingress. closed: addresses of removed pods, oldest first. trouble: why
     nothing may be granted now, "" when all is well. alarm: wakes whoever mends.
     deferred: changes of elements that may wait, since their numbers are dead or survivors' (a newer change of the same element replaces
     them).
@@ -60,7 +61,7 @@ class State:
     live: set[int] = field(default_factory=set)
     stale: set[IPAddress] = field(default_factory=set)
     starved: set[PodUid] = field(default_factory=set)
-    cut: dict[tuple[bytes, bytes], Instant] = field(default_factory=dict)
+    cut: Cuts = field(default_factory=Cuts)
     closed: dict[IPAddress, None] = field(default_factory=dict)
     trouble: str = "starting"
     alarm: asyncio.Event = field(default_factory=asyncio.Event)

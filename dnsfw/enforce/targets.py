@@ -101,8 +101,9 @@ def all_addresses(snapshot: Snapshot, closed: Iterable[IPAddress]) -> set[IPAddr
     return {*closed, *(address for subject in snapshot.subjects.values() for address in subject.pod.addresses)}
 
 
-def rule_sets(layout: Layout, policies: Iterable[Policy]) -> set[Set]:
-    return {layout.rule_set(family, rule_token(rule)) for policy in policies for rule in policy.statics for family in (V4, V6)}
+def rule_sets(layout: Layout, policy: Policy) -> frozenset[Set]:
+    tokens = [rule_token(rule) for rule in policy.statics]
+    return frozenset(layout.rule_set(family, token) for token in tokens for family in (V4, V6))
 
 
 def interval_members(layout: Layout, settings: PolicySettings) -> dict[Set, tuple[str, ...]]:

@@ -49,14 +49,29 @@ async def sweep(state: State, waited: frozenset[int]) -> frozenset[int]:
     if state.trouble:  # the kernel may still have what has left our books
         return frozenset()
     state.numbers.reclaim(waited, numbers)
-    now = state.clock.now()
     for uid in tuple(state.ledger.pods()):
         await _forget_ended(state, uid, pairs, ended_before)
-    for pair in [pair for pair, until in state.cut.items() if until <= now]:
-        del state.cut[pair]
+    await _forget_cuts(state)
     if state.journal.is_mostly_history(len(state.numbers)):
         state.journal.rewrite(state.numbers.live())
     return state.numbers.left
+
+
+async def _forget_cuts(state: State) -> None:
+    """Those that have ended in the kernel: there, each knock makes them last longer."""
+    due = state.cut.due(state.clock.now())
+    if not due:
+        return
+    stands: dict[tuple[bytes, bytes], Instant] = {}
+    for of in (state.layout.v4.cut, state.layout.v6.cut):
+        now = state.clock.now()
+        for key, ends_ms in [(each.key, each.expires_ms or 0) for each in await state.kernel.fetch_elements(of)]:
+            stands[key[: len(key) // 2], key[len(key) // 2 :]] = now + ends_ms / 1000
+    for pair in {*due} & {*state.cut.due(state.clock.now())}:  # what was cut once more meanwhile is newer
+        if pair in stands:
+            state.cut.put_off(pair, stands[pair])
+        else:
+            state.cut.discard(pair)
 
 
 def _read_connections(state: State) -> tuple[Pairs, set[int]]:

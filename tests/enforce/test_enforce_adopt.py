@@ -1,5 +1,8 @@
 """A restart takes over the table that stands: what the journal vouches for is kept, everything else goes, and nothing is flushed."""
 
+import errno
+import io
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -276,6 +279,60 @@ def test_journal_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     assert "folder" in journal.problem
 
 
+MEANT = Meaning(Holder(PodUid("a"), RuleRef(namespace="shop", name="web")), "basis")
+
+
+def test_journal_that_could_not_follow_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F8: a number's newer meaning could not be written, so a restart must not find the older one; with room again, all is written anew."""
+    journal = Journal(tmp_path / "journal")
+    journal.rewrite([(7, MEANT)])
+    with monkeypatch.context() as full:
+        full.setattr(journal, "_file", FullDisk())
+        journal.note(7, None)
+    assert journal.problem
+    assert Journal(tmp_path / "journal").read() == {}
+    assert journal.is_mostly_history(1)
+    journal.rewrite([(8, MEANT)])
+
+    assert journal.problem == ""
+    assert not journal.is_mostly_history(1)
+    assert Journal(tmp_path / "journal").read() == {8: MEANT}
+    journal.close()
+
+
+class FullDisk(io.StringIO):
+    def write(self, _: str, /) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_journal_that_cannot_begin_anew_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F8: the numbers of this life would be read with the meanings of the last one."""
+    journal = Journal(tmp_path / "journal")
+    journal.rewrite([(7, MEANT)])
+    journal.close()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    later = Journal(tmp_path / "journal")
+    later.rewrite([])
+
+    assert later.problem
+    assert later.read() == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["journal"]
+
+
+def test_journal_of_another_mask_is_not_believed(tmp_path: Path) -> None:
+    """The bits that were one pod's number are another number now."""
+    journal = Journal(tmp_path / "journal", 0xFFFF0000)
+    journal.rewrite([(7, MEANT)])
+    journal.close()
+
+    assert Journal(tmp_path / "journal", 0xFFFF0000).read() == {7: MEANT}
+    assert Journal(tmp_path / "journal", 0xFF000000).read() == {}
+
+
 async def test_journal_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pods come and go: the file is written anew now and then, and says what it said."""
     monkeypatch.setattr(journal, "HISTORY_LINES", 10)
@@ -286,7 +343,7 @@ async def test_journal_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytes
         await node.enforcer.sweep_now()
 
     assert len((tmp_path / "journal").read_text().splitlines()) <= 20
-    assert Journal(tmp_path / "journal").read() == dict(node.enforcer.state.numbers.live())
+    assert Journal(tmp_path / "journal", node.settings.ct_mask).read() == dict(node.enforcer.state.numbers.live())
     node.enforcer.close()
 
 
