@@ -16,7 +16,7 @@ from nft.codec import Refusal
 from nft.elements import DESTROY, GET, NEW, SetCoder
 from nft.errors import NftError, from_errno
 from nft.events import Watch
-from nft.fingerprint import fingerprint
+from nft.fingerprint import Known, fingerprint
 from nft.listing import parse_table
 from nft.objects import Element, Features, Set, Structure, Table
 from nft.owned import OwnedTable
@@ -43,6 +43,7 @@ class RealKernel:
         self._can_renew, self._can_destroy = features.renews_by_add, features.has_destroy
         self._other_ports: set[int] = set()
         self._watch: Watch | None = None
+        self._seen = Known()
 
     @classmethod
     async def open(cls, deadline_s: float = 10.0, features: Features | None = None) -> "RealKernel":
@@ -74,7 +75,7 @@ class RealKernel:
         return parse_table(table, await self._structure.run(f"list ruleset {table.family}\n"))
 
     def fingerprint(self, table: Table) -> int | None:
-        return fingerprint(self._socket, table)
+        return fingerprint(self._socket, table, self._seen)
 
     def read_elements(self, of: Set) -> list[Element]:
         coder = self._coder(of)

@@ -129,9 +129,9 @@ def _guard_rules(family: x.Family, selected: str, internal: str) -> list[tuple[S
     # An ICMP error takes its direction from the connection that it quotes, and a pod may quote its neighbour's.
     return [
         (*outwards, x.state("related"), *drop),
+        (*inwards, x.direction("reply"), *drop),  # first: the one who answers may be selected, too
         (x.direction("reply"), is_family, x.address_in(family, "saddr", selected), x.verdict("accept")),
         (*outwards, *drop),
-        (*inwards, x.direction("reply"), *drop),
         (*inwards, x.state("invalid"), *drop),
         (*inwards, *mid_stream, *drop),
     ]

@@ -6,7 +6,6 @@ live, with its elements; of the others, connections that today's CIDRs allow are
 """
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 
@@ -14,11 +13,11 @@ import structlog
 
 from dnsfw.enforce.batches import batches
 from dnsfw.enforce.found import Found, grant_sets, sort_elements, sort_numbers
-from dnsfw.enforce.layout import base_chains
+from dnsfw.enforce.layout import RULE_SETS, base_chains
 from dnsfw.enforce.reconcile import Reconciler
 from dnsfw.enforce.state import State
 from dnsfw.enforce.structure import Standing, Structure
-from dnsfw.enforce.targets import interval_members
+from dnsfw.enforce.targets import interval_members, number_of_key
 from dnsfw.policy.snapshot import Snapshot
 from nft import objects as nft
 from nft.changes import Discard
@@ -82,29 +81,32 @@ def _read(state: State, standing: nft.Structure, snapshot: Snapshot) -> Found:
     """The elements that stand; fills `placed`, `closed` and `cut` on the way."""
     layout, now = state.layout, state.clock.now()
     for of in _small_sets(state, standing):
-        state.placed[of] = {element.key: element.data for element in state.kernel.read_elements(of)}
-    live = (int.from_bytes(key, sys.byteorder) >> layout.settings.shift for key in state.placed.get(layout.live, {}))
-    found = sort_numbers(live, state.journal.read(), snapshot)
+        for element in state.kernel.read_elements(of):
+            state.placed.setdefault(element.key, {})[of] = element.data
+    marks = state.kernel.read_elements(layout.live) if layout.live.name in standing.sets else []
+    state.live = {number for element in marks if (number := number_of_key(layout, element.key)) is not None}
+    found = sort_numbers(state.live, state.journal.read(), snapshot)
+    # What is no number's mark opens nothing, but has no place there either.
+    found.stray += [element for element in marks if number_of_key(layout, element.key) is None]
     for of in grant_sets(layout, standing.sets.values()):
         sort_elements(found, layout, snapshot, state.kernel.read_elements(of), now)
     _read_closed(state, snapshot)
     for of in (layout.v4.cut, layout.v6.cut):
         for element in state.kernel.read_elements(of) if of.name in standing.sets else ():
             size = len(element.key) // 2
-            state.cut[(element.key[:size], element.key[size:])] = now + (element.expires_ms or 0) / 1000
+            state.cut.add((element.key[:size], element.key[size:]), now + (element.expires_ms or 0) / 1000)
     return found
 
 
 def _read_closed(state: State, snapshot: Snapshot) -> None:
     """Addresses that were judged and now are nobody's stay closed."""
     mine = {address for subject in snapshot.subjects.values() for address in subject.pod.addresses}
-    for of in (state.layout.v4.selected, state.layout.v6.selected):
-        for key in state.placed.get(of, {}):
-            if (address := ip_address(key)) not in mine:
-                state.close_address(address)
+    for key, place in state.placed.items():
+        if state.layout.sets_of_address(key).selected in place and (address := ip_address(key)) not in mine:
+            state.close_address(address)
 
 
 def _small_sets(state: State, standing: nft.Structure) -> Iterator[nft.Set]:
-    """The sets of ours that stand and hold no grants: who is who."""
-    ours = {of.name: of for of in state.layout.small_sets()}
-    return (ours.get(name, of) for name, of in standing.sets.items() if name in ours or name.startswith("rule_"))
+    """The sets of ours that stand and say who is who."""
+    ours = {of.name: of for of in state.layout.small_sets() if of != state.layout.live}
+    return (ours.get(name, of) for name, of in standing.sets.items() if name in ours or name.startswith(RULE_SETS))

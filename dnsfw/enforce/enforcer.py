@@ -78,7 +78,7 @@ class Enforcer:
     """Keeps `policy.grants.Grants`; `run` is its slow work, for as long as the process lives."""
 
     def __init__(self, settings: EnforceSettings, kernel: Kernel, connections: Connections, clock: Clock) -> None:
-        journal, layout = Journal(settings.journal), Layout(settings)
+        journal, layout = Journal(settings.journal, settings.ct_mask), Layout(settings)
         guard = Guard.of(settings, os.urandom(4).hex()) if kernel.features.has_owner else Guard(None)
         numbers = Numbers(settings.highest_number, journal.note)
         self.state = State(settings, layout, kernel, connections, clock, journal, numbers, guard)
@@ -166,7 +166,7 @@ class Enforcer:
         if self._compared_at is None or self.state.clock.now() - self._compared_at >= COMPARE_SHARE * self._compare_took:
             await self.compare_now()
         else:  # whoever else changes nftables often would have us list large sets without end
-            self._mended += compare_small(self.state)
+            self._mended += await compare_small(self.state, self._structure.standing.sets)
 
     async def _bring_into_force(self, snapshot: Snapshot) -> None:
         await self._reconciler.apply(snapshot)

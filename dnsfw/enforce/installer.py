@@ -186,11 +186,9 @@ class Installer:
         self._state.ledger.accept(batch.rows)
         if self._state.written is not None:
             self._state.written |= batch.rows.keys()
-        if batch.taken:
-            live = self._state.placed.setdefault(self._state.layout.live, {})
-            live.update((mark_key(self._state.layout, number), None) for number in batch.taken)
+        self._state.live.update(batch.taken)
         for pair in batch.uncut:
-            self._state.cut.pop(pair, None)
+            self._state.cut.discard(pair)
 
     def _plan(self, ask: Ask, batch: Batch, now: Instant) -> GrantOutcome:
         """Add to `batch` what this answer needs; judged anew, for the rules may have changed since it was asked."""

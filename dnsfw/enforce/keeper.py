@@ -12,10 +12,11 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from dnsfw.enforce.adopt import adopt, fits
 from dnsfw.enforce.batches import batches
 from dnsfw.enforce.elements import row_changes
+from dnsfw.enforce.places import everywhere, move
 from dnsfw.enforce.reconcile import Reconciler
 from dnsfw.enforce.state import State
 from dnsfw.enforce.structure import Structure
-from dnsfw.enforce.targets import contents, interval_members
+from dnsfw.enforce.targets import interval_members
 from dnsfw.policy.ledger import NO_ROW
 from dnsfw.policy.snapshot import Snapshot
 from nft.changes import Change, Put
@@ -93,16 +94,16 @@ class Keeper:
     def _hold_closed(self, snapshot: Snapshot) -> None:
         """The guard first: from here on selected pods are closed wherever the main table has not judged."""
         state = self._state
-        wanted = contents(state.layout, snapshot, state.numbers, state.closed)
-        members = interval_members(state.layout, snapshot.settings)
-        state.commit([*state.guard.members(members), *state.guard.changes(state.layout, wanted)])
-        state.guard.accept(state.layout, wanted)
+        places = move(state, snapshot, everywhere(state, snapshot)).places
+        internal = interval_members(state.layout, snapshot.settings)
+        state.commit([*state.guard.members(internal), *state.guard.changes(state.layout, places)])
+        state.guard.accept(state.layout, places, internal)
 
     async def _build(self, snapshot: Snapshot, *, replace: bool) -> None:
         """Everything but the hooks, then the elements, then the hooks: a packet never meets half a table."""
         state = self._state
         await self._structure.build(snapshot, replace=replace)
-        state.placed = {}
+        state.placed, state.live = {}, set()
         state.deferred.clear()
         self._reconciler.place(snapshot)
         for batch in batches(self._all_grants(snapshot)):
@@ -118,6 +119,6 @@ class Keeper:
             number_of = state.numbers_of(uid)
             for address, row in tuple(state.ledger.rows_of(uid).items()):
                 yield from row_changes(state.layout, subject.sources, address, NO_ROW, row, number_of, now)
-        for (source, peer), until in tuple(state.cut.items()):
+        for (source, peer), until in state.cut.items():
             if until > now:
                 yield Put(state.layout.sets_of_address(source).cut, source + peer, None, max(1, int((until - now) * 1000)))

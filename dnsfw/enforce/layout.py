@@ -1,16 +1,15 @@
 """The table, as a function of the settings: its sets, and the chains that do not depend on any policy.
 
-Pure. The way of a forwarded packet: port 53 is never forwarded for pods we answer; what stays inside the cluster passes; a connection
-lives while the number in its
-conntrack mark is in `live`; a packet of a selected pod that bears none is judged by its policy's chain; whatever else belongs to a
-selected pod is dropped.
+Pure. The way of a forwarded packet: port 53 is never forwarded for pods we answer, nor taken by anyone else on the node; what stays inside
+the cluster passes; a connection lives while the number in its conntrack mark is in `live`; a packet of a selected pod that bears none is
+judged by its policy's chain, or refused where it has none; whatever else belongs to a selected pod is dropped.
 Every way that accepts goes through `pass`, which sets the packet mark that the guard table asks for.
 
 The elements' data are marks, not verdicts: a verdict map is validated as a whole at every commit (10 ms at 100,000 elements against 2.3
 µs, design §2).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Literal
@@ -32,6 +31,8 @@ TUNNELS = "{ 4, 41, 47, 97, 137 }"
 """IP in IP, 6in4, GRE, EtherIP, MPLS in IP."""
 TUNNEL_PORTS = "{ 4754, 4789, 6081, 6635, 8472 }"
 """GRE in UDP, VXLAN, Geneve, MPLS in UDP, VXLAN as Linux and flannel have it."""
+RULE_SETS = "rule_"
+"""How the names of the rules' own maps begin."""
 IS_ICMP = "meta l4proto { 1, 58 }"
 
 
@@ -107,7 +108,7 @@ class Layout:
         return (self.live, *self.v4.all(), *self.v6.all())
 
     def small_sets(self) -> tuple[Set, ...]:
-        """The sets that say who is who (`targets.contents`), but for the rules' own."""
+        """The sets that say who is who (`targets.place_at`), but for the rules' own."""
         each = [(sets.selected, sets.asks, sets.known, sets.refused, sets.would, sets.pods, sets.open) for sets in (self.v4, self.v6)]
         return (self.live, *each[0], *each[1])
 
@@ -118,7 +119,7 @@ class Layout:
 
     def rule_set(self, family: Family, token: str) -> Set:
         """Pod -> the number that a rule's toCIDRs give it; `token` names the rule (a content-free hash of its name)."""
-        return Set(table=self.table, name=f"rule_{token}_{family.digit}", key=(family.type,), data="mark")
+        return Set(table=self.table, name=f"{RULE_SETS}{token}_{family.digit}", key=(family.type,), data="mark")
 
     def set_of_piece(self, family: Family, piece: Piece) -> Set:
         sets = self.sets_of(family)
@@ -207,8 +208,9 @@ def refuse_body(layout: Layout) -> tuple[str, ...]:
 
 
 def open_body(layout: Layout) -> tuple[str, ...]:
-    """The end of a policy that refuses nothing by default: the connection gets the pod's `open` number."""
-    return tuple(f"ct mark set {family.ip} saddr map @{layout.sets_of(family).open.name} goto admitted" for family in FAMILIES)
+    """The end of a policy that refuses nothing by default: the connection gets the pod's `open` number; none was free: closed."""
+    opens = tuple(f"ct mark set {family.ip} saddr map @{layout.sets_of(family).open.name} goto admitted" for family in FAMILIES)
+    return (*opens, "goto refuse")
 
 
 def admitted_body(layout: Layout) -> tuple[str, ...]:
@@ -243,6 +245,8 @@ def egress_body(layout: Layout) -> tuple[str, ...]:
             # own number. Errors come to selected pods (path MTU), none leaves them. What a conntrack helper expects is related too, and
             # is judged like anything new.
             f"{ip} saddr @{sets.selected.name} {IS_ICMP} ct state related drop",
+            # Between two selected pods, what answers is also the other's revoked connection: a live one has passed above.
+            f"ct direction reply {ip} saddr @{sets.selected.name} {ip} daddr @{sets.selected.name} drop",
             f"ct direction reply {ip} saddr @{sets.selected.name} goto pass",
         ]
     body.append(f"ct state new {live} goto pass")
@@ -251,6 +255,8 @@ def egress_body(layout: Layout) -> tuple[str, ...]:
         body += [
             f"{ip} daddr @{sets.selected.name} ct state related {live} goto pass",
             f"{ip} saddr vmap @{sets.pods.name}",
+            # Who is judged and has no policy: addresses that nobody has, or two.
+            f"{ip} saddr @{sets.selected.name} goto refuse",
             f"ct direction reply {ip} daddr @{sets.selected.name} drop",
             f"{ip} daddr @{sets.selected.name} ct state new {TCP_SYN_ONLY} drop",
         ]
@@ -272,19 +278,38 @@ def can_be_sent_to(address: IPAddress) -> bool:
     return not address.is_loopback and not address.is_unspecified
 
 
+def listeners(layout: Layout) -> Iterator[tuple[Family, tuple[IPAddress, int] | None]]:
+    """Where port 53 of each family goes; None: nowhere."""
+    for family, listener in ((V4, layout.settings.listener4), (V6, layout.settings.listener6)):
+        yield family, listener if listener is not None and can_be_sent_to(listener[0]) else None
+
+
 def intercept_body(layout: Layout) -> tuple[str, ...]:
     """Port 53 of selected pods, to anyone, comes to our listener; `redirect` drops on an interface without an address, dnat works (design
     §2).
     """
     body: list[str] = []
-    for family, listener in ((V4, layout.settings.listener4), (V6, layout.settings.listener6)):
-        if listener is None or not can_be_sent_to(listener[0]):
+    for family, listener in listeners(layout):
+        if listener is None:
             continue
         address, port = listener
         target = f"{address}:{port}" if family is V4 else f"[{address}]:{port}"
         elsewhere = f"{family.ip} daddr != {address} " if port == 53 else ""
         asks = layout.sets_of(family).asks.name
         body += [f"{family.ip} saddr @{asks} {elsewhere}{protocol} dport 53 dnat {family.ip} to {target}" for protocol in ("udp", "tcp")]
+    return tuple(body)
+
+
+def own_body(layout: Layout) -> tuple[str, ...]:
+    """The node's own addresses are no way round: another resolver on the node is asked by no pod that we answer, whether we have no
+    listener of the family, or the pod has asked it since before it was selected (an address is translated when a connection begins).
+    """
+    body: list[str] = []
+    for family, listener in listeners(layout):
+        elsewhere = f"{family.ip} daddr != {listener[0]} " if listener is not None and listener[1] == 53 else ""
+        asks = layout.sets_of(family).asks.name
+        asked = f"ct direction original meta l4proto {TCP_AND_UDP} th dport 53"
+        body.append(f"{family.ip} saddr @{asks} {elsewhere}{asked} goto refuse")
     return tuple(body)
 
 
@@ -331,6 +356,7 @@ def base_chains(layout: Layout) -> dict[Chain, tuple[str, ...]]:
     return {
         chain("source", "filter", "prerouting", RAW): source_body(layout),
         chain("intercept", "nat", "prerouting", BEFORE_DSTNAT): intercept_body(layout),
+        chain("own", "filter", "input", MANGLE): own_body(layout),
         chain("egress", "filter", "forward", MANGLE): egress_body(layout),
     }
 

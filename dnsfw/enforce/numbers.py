@@ -6,7 +6,7 @@ connection), or free. Always true: a number that any connection may still bear i
 Pure but for the journal, which is told of a number's meaning before the number is used.
 """
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, KeysView, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,7 +40,7 @@ class Numbers:
         self._highest = highest
         self._note = note
         self._next = 1
-        self._by_holder: dict[Holder, int] = {}
+        self._by_pod: dict[PodUid, dict[Holder, int]] = {}
         self._meanings: dict[int, Meaning] = {}
         self._free: list[int] = []
         self._left: set[int] = set()
@@ -48,7 +48,7 @@ class Numbers:
         self._seen: set[int] = set()  # found at start, so `_next` must never give them: they come back through `_free`
 
     def of(self, holder: Holder) -> int | None:
-        return self._by_holder.get(holder)
+        return self._by_pod.get(holder.pod, {}).get(holder)
 
     def meaning(self, number: int) -> Meaning | None:
         return self._meanings.get(number)
@@ -56,8 +56,11 @@ class Numbers:
     def live(self) -> Iterator[tuple[int, Meaning]]:
         return iter(self._meanings.items())
 
+    def live_numbers(self) -> KeysView[int]:
+        return self._meanings.keys()
+
     def holders_of(self, pod: PodUid) -> list[Holder]:
-        return [holder for holder in self._by_holder if holder.pod == pod]
+        return list(self._by_pod.get(pod, ()))
 
     def __len__(self) -> int:
         return len(self._meanings)
@@ -84,32 +87,35 @@ class Numbers:
         """Take over what stood in the kernel at start."""
         self._seen.add(number)
         self._inherited.add(number)
-        self._by_holder[meaning.holder] = number
-        self._meanings[number] = meaning
+        self._left.discard(number)  # connections bear it, so `avoid` may have met it before its meaning was known
+        self._hold(number, meaning)
 
     def is_out_of_sight(self, holder: Holder, basis: str) -> bool:
         """Whether its number may stand for more than the ledger has: connections from before our start, whose leases were over by then.
 
         They live for as long as the content that they were granted under (`basis`) does.
         """
-        number = self._by_holder[holder]
+        number = self._by_pod[holder.pod][holder]
         return number in self._inherited and self._meanings[number].basis != basis
 
     def rebase(self, holder: Holder, basis: str) -> None:
         """The rule's content has changed, and everything the number stood for is still allowed."""
-        number = self._by_holder[holder]
+        number = self._by_pod[holder.pod][holder]
         if self._meanings[number].basis != basis:
             self._enter(number, Meaning(holder, basis))
 
     def release(self, holder: Holder) -> int:
         """The number is nobody's, but stays live until `leave`."""
-        return self._by_holder.pop(holder)
+        number = self._by_pod[holder.pod].pop(holder)
+        if not self._by_pod[holder.pod]:
+            del self._by_pod[holder.pod]
+        return number
 
     def leave(self, number: int) -> None:
         """The number has gone out of the kernel's `live` set."""
         meaning = self._meanings.pop(number, None)
-        if meaning is not None and self._by_holder.get(meaning.holder) == number:
-            del self._by_holder[meaning.holder]
+        if meaning is not None and self.of(meaning.holder) == number:
+            self.release(meaning.holder)
         self._inherited.discard(number)
         self._left.add(number)
         self._note(number, None)
@@ -135,5 +141,8 @@ class Numbers:
 
     def _enter(self, number: int, meaning: Meaning) -> None:
         self._note(number, meaning)
-        self._by_holder[meaning.holder] = number
+        self._hold(number, meaning)
+
+    def _hold(self, number: int, meaning: Meaning) -> None:
+        self._by_pod.setdefault(meaning.holder.pod, {})[meaning.holder] = number
         self._meanings[number] = meaning

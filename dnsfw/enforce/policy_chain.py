@@ -34,11 +34,6 @@ def policy_chains(layout: Layout, policy: Policy) -> dict[Chain, tuple[str, ...]
     return _following(layout, policy.steps, name, head=_granted_unless_open(policy), end=_open_end(layout, policy))
 
 
-def static_rules(policy: Policy) -> frozenset[RuleRef]:
-    """The rules whose toCIDRs mark connections by themselves, without any answer."""
-    return frozenset(step.rule for step in policy.steps if step.action is Action.ALLOW)
-
-
 def _enforcing(layout: Layout, policy: Policy, name: str) -> dict[Chain, tuple[str, ...]]:
     end = ("goto refuse",)
     opens = any(step.is_inside_protected and step.action is Action.ALLOW for step in policy.steps)

@@ -6,26 +6,31 @@ on); when `apply` returns, nothing at all is. One snapshot at a time.
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
 import structlog
 
 from dnsfw.enforce.batches import BATCH, batches
+from dnsfw.enforce.cuts import Pair, gives_back
 from dnsfw.enforce.elements import row_changes
 from dnsfw.enforce.numbers import Holder
+from dnsfw.enforce.places import accept, everywhere, move
 from dnsfw.enforce.rejudge import Judgement, PodChange, compare, judge_row, judge_rows
 from dnsfw.enforce.state import CUT_PAIRS, State
 from dnsfw.enforce.structure import Structure
 from dnsfw.enforce.survivors import settle
-from dnsfw.enforce.targets import basis_at, contents, differences, interval_members, is_selected, static_holders
+from dnsfw.enforce.targets import basis_at, interval_members, is_selected, static_holders
 from dnsfw.policy.ledger import NO_ROW, RowKey
 from dnsfw.policy.model import RuleRef
 from dnsfw.policy.snapshot import Permit, Snapshot, Stance, Subject
 from nft.changes import Change, Discard, Put
 from nft.errors import NftError
+from nft.objects import Set
 
 log = structlog.get_logger(__name__)
+CUT_SETS = frozenset({"cut4", "cut6"})
 AT_ONCE = 4000
 """Changes in the transaction that switches: about 10 ms of the loop, and less than an unprivileged socket's buffer holds."""
 
@@ -85,10 +90,13 @@ class Reconciler:
             self._remove(subject, switch)
         for change in judgement.changed:
             self._change(change, judgement, switch)
-        for subject in snapshot.subjects.values():
+        touched = self._touched(snapshot, judgement)
+        for subject in touched:
             self._give_numbers(subject)
             for address in subject.pod.addresses:
                 self._state.closed.pop(address, None)
+        self._state.stale.update(address for subject in (*judgement.gone, *touched) for address in subject.pod.addresses)
+        self._give_back(judgement, switch)
         for subject in judgement.fresh:
             switch.subjects |= {address.packed: subject for address in subject.pod.addresses}
         switch.changes.sort(key=lambda change: not isinstance(change, Discard))
@@ -96,6 +104,39 @@ class Reconciler:
         self._state.deferred = {(change.set, change.key): change for change in later}
         self._commit(now, snapshot)
         self._state.snapshot = snapshot
+
+    def _touched(self, snapshot: Snapshot, judgement: Judgement) -> list[Subject]:
+        """The pods that may stand otherwise in the small sets than before; whoever lacked a number tries again."""
+        state, before = self._state, self._state.snapshot
+        disputed = snapshot.conflicts ^ (before.conflicts if before is not None else frozenset())
+        state.starved &= snapshot.subjects.keys()
+        uids = {
+            *(change.after.pod.uid for change in judgement.changed),
+            *(subject.pod.uid for subject in (*judgement.gone, *judgement.new)),
+            *state.starved,
+            *(uid for uid, subject in snapshot.subjects.items() if disputed and not disputed.isdisjoint(subject.pod.addresses)),
+        }
+        return [snapshot.subjects[uid] for uid in uids if uid in snapshot.subjects]
+
+    def _give_back(self, judgement: Judgement, switch: Switch) -> None:
+        """A revoked peer comes back where its network is allowed again, or where nothing is refused by default any more.
+
+        Of a pod that is new on an old address nothing is known but that it is not the one that was cut off: if no rule selects it, nothing
+        of it is judged.
+        """
+        before = {change.after.pod.uid: change.before.policy for change in judgement.changed}
+        new = [subject for subject in judgement.new if not is_selected(subject)]
+        pairs = {
+            pair
+            for subject in (*(change.after for change in judgement.changed), *new)
+            for address in subject.pod.addresses
+            for pair in self._state.cut.of(address.packed)
+            if gives_back(before.get(subject.pod.uid), subject.policy, pair[1])
+        }
+        if pairs:
+            changes = uncut_changes(self._state, pairs)
+            undone = {change.key for change in changes}
+            switch.changes = [each for each in switch.changes if not (each.set.name in CUT_SETS and each.key in undone)] + changes
 
     async def _finish(self) -> None:
         """What was too much for one transaction. Elements of numbers that have left open nothing, survivors' old ones are still right."""
@@ -161,8 +202,10 @@ class Reconciler:
             self._cut(subject, address, switch)
 
     def _give_numbers(self, subject: Subject) -> None:
+        self._state.starved.discard(subject.pod.uid)
         for holder, basis in static_holders(subject).items():
             if self._state.numbers.of(holder) is None and self._state.numbers.take(holder, basis) is None:
+                self._state.starved.add(subject.pod.uid)
                 log.error("no decision number is free; a rule's CIDRs stay closed", pod=str(subject.pod), rule=str(holder.rule))
 
     def _has_number(self, subject: Subject, permit: Permit) -> bool:
@@ -181,25 +224,24 @@ class Reconciler:
     def _commit(self, changes: list[Change], snapshot: Snapshot) -> None:
         """One transaction with everything; a refusal leaves the kernel behind our state, so all is closed until it has been rebuilt."""
         state = self._state
-        wanted = contents(state.layout, snapshot, state.numbers, state.closed)
+        moved = move(state, snapshot, state.stale)
+        internal = interval_members(state.layout, snapshot.settings)
+        guarded = [*state.guard.members(internal), *state.guard.changes(state.layout, moved.places)]
         try:
-            state.commit(
-                [*self._guard_members(snapshot), *changes, *differences(state.placed, wanted), *state.guard.changes(state.layout, wanted)]
-            )
+            state.commit([*changes, *moved.changes, *guarded])
         except NftError as error:
             state.distrust(f"a change of rules could not be brought into the kernel: {error}")
             state.snapshot = snapshot
             raise
-        state.placed = wanted
-        state.guard.accept(state.layout, wanted)
-
-    def _guard_members(self, snapshot: Snapshot) -> list[Change]:
-        return self._state.guard.members(interval_members(self._state.layout, snapshot.settings))
+        accept(state, moved)
+        state.guard.accept(state.layout, moved.places, internal)
+        state.stale.clear()
 
     def place(self, snapshot: Snapshot) -> None:
         """Bring the small sets in line, whatever stands in them (`placed`)."""
         for subject in snapshot.subjects.values():
             self._give_numbers(subject)
+        self._state.stale |= everywhere(self._state, snapshot)
         self._commit([], snapshot)
 
     async def settle_all(self, snapshot: Snapshot, leaving: set[int]) -> None:
@@ -221,18 +263,26 @@ class Reconciler:
             await asyncio.sleep(0)
 
 
-def cut_changes(state: State, pairs: "list[tuple[bytes, bytes]] | set[tuple[bytes, bytes]]") -> list[Change]:
+def cut_changes(state: State, pairs: Iterable[Pair]) -> list[Change]:
     """Keep a revoked peer from coming back as ingress, until it is granted again or has been silent for long (design §2)."""
     until = state.clock.now() + state.settings.cut_s
     changes: list[Change] = []
-    for source, peer in pairs:
-        state.cut.pop((source, peer), None)
-        state.cut[(source, peer)] = until
-        changes.append(Put(state.layout.sets_of_address(source).cut, source + peer, None, state.settings.cut_s * 1000))
-    for source, peer in list(islice(state.cut, max(0, len(state.cut) - CUT_PAIRS))):
-        del state.cut[(source, peer)]
-        changes.append(Discard(state.layout.sets_of_address(source).cut, source + peer))
+    for pair in pairs:
+        state.cut.add(pair, until)
+        changes.append(Put(_cut_set(state, pair), b"".join(pair), None, state.settings.cut_s * 1000))
+    return changes + uncut_changes(state, state.cut.beyond(CUT_PAIRS))
+
+
+def uncut_changes(state: State, pairs: Iterable[Pair]) -> list[Change]:
+    changes: list[Change] = []
+    for pair in pairs:
+        state.cut.discard(pair)
+        changes.append(Discard(_cut_set(state, pair), b"".join(pair)))
     return changes
+
+
+def _cut_set(state: State, pair: Pair) -> Set:
+    return state.layout.sets_of_address(pair[0]).cut
 
 
 def _no_number(_: RuleRef) -> None:

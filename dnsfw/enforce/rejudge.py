@@ -39,14 +39,15 @@ class PodChange:
 
 @dataclass(slots=True)
 class Judgement:
-    """gone: pods that are no more, have other addresses, or one that is contested now. changed: pods under another policy. fresh: pods
-    that begin to be selected.
+    """gone: pods that are no more, have other addresses, or one that is contested now. changed: pods under another policy. new: pods
+    that were not there, or not at these addresses. fresh: pods that begin to be selected.
 
     rows: what becomes of each row that changes. lost: rules of a pod that some of its permissions, or its toCIDRs, have left.
     """
 
     gone: list[Subject] = field(default_factory=list)
     changed: list[PodChange] = field(default_factory=list)
+    new: list[Subject] = field(default_factory=list)
     fresh: list[Subject] = field(default_factory=list)
     rows: dict[RowKey, Row] = field(default_factory=dict)
     lost: dict[PodUid, set[RuleRef]] = field(default_factory=dict)
@@ -66,8 +67,8 @@ def compare(before: Snapshot | None, after: Snapshot) -> Judgement:
         was = old.get(uid)
         # A pod that was not there before has no connections: what conntrack knows of its address was somebody else's.
         if was is None or was.pod.addresses != subject.pod.addresses:
-            continue
-        if was.policy.stance is Stance.UNTOUCHED and subject.policy.stance is not Stance.UNTOUCHED:
+            found.new.append(subject)
+        elif was.policy.stance is Stance.UNTOUCHED and subject.policy.stance is not Stance.UNTOUCHED:
             found.fresh.append(subject)
     return found
 

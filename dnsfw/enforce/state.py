@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from dnsfw.clock import Clock, Instant
+from dnsfw.clock import Clock
+from dnsfw.enforce.cuts import Cuts
 from dnsfw.enforce.guard import Guard
 from dnsfw.enforce.journal import Journal
 from dnsfw.enforce.layout import Layout
 from dnsfw.enforce.numbers import Holder, Numbers
 from dnsfw.enforce.settings import EnforceSettings
-from dnsfw.enforce.targets import Contents
+from dnsfw.enforce.targets import Place
 from dnsfw.policy.ledger import Ledger, RowKey
 from dnsfw.policy.model import IPAddress, PodUid, RuleRef
 from dnsfw.policy.snapshot import Snapshot
@@ -37,9 +38,9 @@ and go with many grants would fill the set otherwise, and a full set refuses eve
 
 @dataclass(slots=True)
 class State:
-    """snapshot: the newest in force. placed: the small sets as the kernel has them. chains: policy and base chains that stand, with their
-    rules.
-    cut: (pod address, peer) -> until, kept out of the way of ingress. closed: addresses of removed pods, oldest first. trouble: why
+    """snapshot: the newest in force. placed, live: the small sets as the kernel has them, by address, and the numbers in force.
+    stale: addresses at which they may be others by now. starved: pods that found no number for their rules' CIDRs.
+    cut: revoked peers, against their return as ingress. closed: addresses of removed pods, oldest first. trouble: why
     nothing may be granted now, "" when all is well. alarm: wakes whoever mends.
     deferred: changes of elements that may wait, since their numbers are dead or survivors' (a newer change of the same element replaces
     them).
@@ -56,8 +57,11 @@ class State:
     guard: Guard
     ledger: Ledger = field(default_factory=Ledger)
     snapshot: Snapshot | None = None
-    placed: Contents = field(default_factory=dict)
-    cut: dict[tuple[bytes, bytes], Instant] = field(default_factory=dict)
+    placed: dict[bytes, Place] = field(default_factory=dict)
+    live: set[int] = field(default_factory=set)
+    stale: set[IPAddress] = field(default_factory=set)
+    starved: set[PodUid] = field(default_factory=set)
+    cut: Cuts = field(default_factory=Cuts)
     closed: dict[IPAddress, None] = field(default_factory=dict)
     trouble: str = "starting"
     alarm: asyncio.Event = field(default_factory=asyncio.Event)
@@ -96,5 +100,8 @@ class State:
     def close_address(self, address: IPAddress) -> None:
         self.closed.pop(address, None)
         self.closed[address] = None
+        self.stale.add(address)
         while len(self.closed) > CLOSED_ADDRESSES:
-            del self.closed[next(iter(self.closed))]
+            oldest = next(iter(self.closed))
+            del self.closed[oldest]
+            self.stale.add(oldest)

@@ -37,6 +37,14 @@ class Wanted:
     members: Mapping[Set, tuple[str, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What one policy alone needs; remembered, since most policies stay when one changes."""
+
+    chains: Mapping[Chain, Body]
+    sets: frozenset[Set]
+
+
 @dataclass(slots=True)
 class Standing:
     """What we have made, or found; an unknown body (None) is written anew."""
@@ -80,7 +88,7 @@ class Structure:
     def __init__(self, layout: Layout, kernel: Kernel) -> None:
         self._layout = layout
         self._kernel = kernel
-        self._bodies: dict[str, dict[Chain, Body]] = {}
+        self._made: dict[str, Made] = {}
         self.standing = Standing()
         self._expected: int | None = None
 
@@ -99,10 +107,12 @@ class Structure:
         layout = self._layout
         ranges = frozenset(piece for policy in policies.values() for piece in policy.ranges)
         chains = dict(common_chains(layout, ranges, protected_masks(settings)))
+        sets = {*layout.sets(), *range_sets(layout, ranges)}
         for policy in policies.values():
-            chains |= self._policy_chains(policy)
+            made = self._made_of(policy)
+            chains |= made.chains
+            sets |= made.sets
         chains |= base_chains(layout)
-        sets = {*layout.sets(), *range_sets(layout, ranges), *rule_sets(layout, policies.values())}
         return Wanted(frozenset(sets), chains, interval_members(layout, settings))
 
     async def prepare(self, before: Snapshot | None, after: Snapshot) -> None:
@@ -113,16 +123,19 @@ class Structure:
     async def retire(self, snapshot: Snapshot) -> None:
         """Take away what the snapshot does not need; what an element still refers to waits for the next time."""
         wanted = self.wanted(policies_of(snapshot), snapshot.settings)
+        before = Standing(set(self.standing.sets), dict(self.standing.chains), dict(self.standing.members))
         transaction = self.additions(wanted)
         self._removals(wanted, transaction)
         try:
             await self._apply(transaction)
         except BusyError as error:
+            self.standing = before
             log.info("chains wait to be retired", reason=str(error))
             return
         self.standing.chains = dict(wanted.chains)
         self.standing.sets = set(wanted.sets)
-        self._bodies = {key: bodies for key, bodies in self._bodies.items() if key in policies_of(snapshot)}
+        policies = policies_of(snapshot)
+        self._made = {key: made for key, made in self._made.items() if key in policies}
 
     async def build(self, snapshot: Snapshot, *, replace: bool) -> None:
         """All but the base chains, from nothing; `replace` deletes what stands in the same transaction."""
@@ -173,10 +186,10 @@ class Structure:
         for of in sorted(self.standing.sets - wanted.sets, key=lambda each: each.name):
             transaction.delete(of)
 
-    def _policy_chains(self, policy: Policy) -> dict[Chain, Body]:
-        if policy.key not in self._bodies:
-            self._bodies[policy.key] = policy_chains(self._layout, policy)
-        return self._bodies[policy.key]
+    def _made_of(self, policy: Policy) -> Made:
+        if policy.key not in self._made:
+            self._made[policy.key] = Made(policy_chains(self._layout, policy), rule_sets(self._layout, policy))
+        return self._made[policy.key]
 
     async def _apply(self, transaction: Transaction) -> None:
         if transaction:

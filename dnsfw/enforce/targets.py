@@ -4,23 +4,22 @@ Pure: a function of the snapshot, the numbers and the closed addresses, so the w
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
-from dnsfw.enforce.layout import V4, V6, Family, Layout, family_of
+from dnsfw.enforce.layout import V4, V6, Family, FamilySets, Layout, family_of
 from dnsfw.enforce.numbers import OPEN_RULE, Holder, Numbers
-from dnsfw.enforce.policy_chain import chain_name, rule_token, static_rules
+from dnsfw.enforce.policy_chain import chain_name, rule_token
 from dnsfw.policy.model import IPAddress, IPNetwork, PolicySettings
 from dnsfw.policy.protected import protected_networks
 from dnsfw.policy.snapshot import Policy, Snapshot, Stance, Subject
 from nft.changes import Change, Discard, Put
 from nft.objects import Set, Verdict
 
-Contents = dict[Set, dict[bytes, "int | Verdict | None"]]
-"""Set -> key -> data (None in sets without data)."""
-
-REFUSE = Verdict("goto", "refuse")
+Data = int | Verdict | None
+Place = dict[Set, Data]
+"""What the small sets hold at one address (None in sets without data)."""
 
 
 def mark_of(layout: Layout, number: int) -> int:
@@ -32,6 +31,12 @@ def mark_key(layout: Layout, number: int) -> bytes:
     return mark_of(layout, number).to_bytes(4, sys.byteorder)
 
 
+def number_of_key(layout: Layout, key: bytes) -> int | None:
+    """The number whose key in `live` this is; None: no number has it."""
+    number = int.from_bytes(key, sys.byteorder) >> layout.settings.shift
+    return number if mark_key(layout, number) == key else None
+
+
 def is_selected(subject: Subject) -> bool:
     return subject.policy.stance is not Stance.UNTOUCHED
 
@@ -39,7 +44,7 @@ def is_selected(subject: Subject) -> bool:
 def static_holders(subject: Subject) -> dict[Holder, str]:
     """The numbers that a pod has without asking anything, and what each rests on: its rules' toCIDRs, and what is open by default."""
     policy, uid = subject.policy, subject.pod.uid
-    holders = {Holder(uid, step.rule): basis_at(subject, step.basis) for step in policy.steps if step.rule in static_rules(policy)}
+    holders = {Holder(uid, rule): basis_at(subject, basis) for rule, basis in policy.statics.items()}
     if policy.stance in {Stance.OPEN, Stance.AUDIT}:
         holders[Holder(uid, OPEN_RULE)] = basis_at(subject, policy.key)
     return holders
@@ -50,37 +55,34 @@ def basis_at(subject: Subject, basis: str) -> str:
     return f"{basis}@{','.join(sorted(str(address) for address in subject.pod.addresses))}"
 
 
-def contents(layout: Layout, snapshot: Snapshot, numbers: Numbers, closed: Iterable[IPAddress]) -> Contents:
-    """All small sets, whole. A number is live until it has left, even when nobody holds it: its survivors are being re-marked."""
-    found: Contents = {layout.live: {mark_key(layout, number): None for number, _ in numbers.live()}}
-    for sets in (layout.v4, layout.v6):
-        for of in (sets.selected, sets.asks, sets.known, sets.refused, sets.would, sets.pods, sets.open):
-            found[of] = {}
-    for subject in snapshot.subjects.values():
-        _add_subject(found, layout, subject, numbers)
-    for address in (*closed, *snapshot.conflicts):
-        _close(found, layout, address)
-    for address in layout.settings.exempt:
-        found[layout.sets_of(family_of(address.packed)).asks].pop(address.packed, None)
-    return found
+def place_at(layout: Layout, snapshot: Snapshot, numbers: Numbers, closed: Container[IPAddress], address: IPAddress) -> Place:
+    """What the small sets should hold at an address; it says nothing of any other, so a change costs what it touches."""
+    key = address.packed
+    family = family_of(key)
+    sets = layout.sets_of(family)
+    if address in closed or address in snapshot.conflicts:
+        place = _closed(sets)
+    elif (subject := snapshot.by_source.get(str(address))) is not None:
+        place = _judged(layout, family, subject, numbers)
+    else:
+        return {}
+    if address in layout.settings.exempt:
+        place.pop(sets.asks, None)
+    return place
 
 
-def _add_subject(found: Contents, layout: Layout, subject: Subject, numbers: Numbers) -> None:
-    for address in subject.pod.addresses:
-        key = address.packed
-        family = family_of(key)
-        sets = layout.sets_of(family)
-        found[sets.known][key] = None
-        if not is_selected(subject):
-            continue
-        for of in (sets.selected, sets.asks, sets.refused):
-            found[of][key] = None
-        found[sets.pods][key] = Verdict("goto", chain_name(subject.policy))
-        if subject.policy.stance is Stance.AUDIT:
-            found[sets.would][key] = None
-        for holder in static_holders(subject):
-            if (number := numbers.of(holder)) is not None:
-                found.setdefault(_static_set(layout, family, holder), {})[key] = mark_of(layout, number)
+def _judged(layout: Layout, family: Family, subject: Subject, numbers: Numbers) -> Place:
+    sets, policy = layout.sets_of(family), subject.policy
+    place: Place = {sets.known: None}
+    if not is_selected(subject):
+        return place
+    place |= {sets.selected: None, sets.asks: None, sets.refused: None, sets.pods: Verdict("goto", chain_name(policy))}
+    if policy.stance is Stance.AUDIT:
+        place[sets.would] = None
+    for holder in static_holders(subject):
+        if (number := numbers.of(holder)) is not None:
+            place[_static_set(layout, family, holder)] = mark_of(layout, number)
+    return place
 
 
 def _static_set(layout: Layout, family: Family, holder: Holder) -> Set:
@@ -89,17 +91,19 @@ def _static_set(layout: Layout, family: Family, holder: Holder) -> Set:
     return layout.rule_set(family, rule_token(holder.rule))
 
 
-def _close(found: Contents, layout: Layout, address: IPAddress) -> None:
-    """An address that nobody has, or that two have: it reaches nothing outside and is told nothing."""
-    sets = layout.sets_of(family_of(address.packed))
-    for of in (sets.selected, sets.asks, sets.refused):
-        found[of][address.packed] = None
-    found[sets.known].pop(address.packed, None)
-    found[sets.pods][address.packed] = REFUSE
+def _closed(sets: FamilySets) -> Place:
+    """An address that nobody has, or that two have: judged without a policy, it reaches nothing outside and is told nothing."""
+    return {sets.selected: None, sets.asks: None, sets.refused: None}
 
 
-def rule_sets(layout: Layout, policies: Iterable[Policy]) -> set[Set]:
-    return {layout.rule_set(family, rule_token(rule)) for policy in policies for rule in static_rules(policy) for family in (V4, V6)}
+def all_addresses(snapshot: Snapshot, closed: Iterable[IPAddress]) -> set[IPAddress]:
+    """Every address at which the small sets hold anything."""
+    return {*closed, *(address for subject in snapshot.subjects.values() for address in subject.pod.addresses)}
+
+
+def rule_sets(layout: Layout, policy: Policy) -> frozenset[Set]:
+    tokens = [rule_token(rule) for rule in policy.statics]
+    return frozenset(layout.rule_set(family, token) for token in tokens for family in (V4, V6))
 
 
 def interval_members(layout: Layout, settings: PolicySettings) -> dict[Set, tuple[str, ...]]:
@@ -126,13 +130,8 @@ def _collapsed(networks: Iterable[IPNetwork]) -> tuple[str, ...]:
     return tuple(sorted(map(str, (*v4, *v6))))
 
 
-def differences(before: Mapping[Set, Mapping[bytes, int | Verdict | None]], after: Contents) -> list[Change]:
-    """The changes that turn one content of the small sets into the other."""
-    changes: list[Change] = []
-    for of, wanted in after.items():
-        held = before.get(of, {})
-        changes += [Put(of, key, data) for key, data in wanted.items() if key not in held or held[key] != data]
-        changes += [Discard(of, key) for key in held.keys() - wanted.keys()]
-    for of in before.keys() - after.keys():
-        changes += [Discard(of, key) for key in before[of]]
+def differences(key: bytes, before: Place, after: Place) -> list[Change]:
+    """The changes that turn what the small sets hold at one address into something else."""
+    changes: list[Change] = [Put(of, key, data) for of, data in after.items() if of not in before or before[of] != data]
+    changes += [Discard(of, key) for of in before.keys() - after.keys()]
     return changes

@@ -6,6 +6,7 @@ Touches the table, the marks of connections, and the journal. The process that k
 import asyncio
 from dataclasses import dataclass
 
+from dnsfw.enforce.journal import half_written
 from dnsfw.enforce.settings import EnforceSettings
 from nft.conntrack import Connections
 from nft.errors import NotFoundError
@@ -41,7 +42,10 @@ def _clear_marks(settings: EnforceSettings, connections: Connections) -> int:
 
 
 def _remove_journal(settings: EnforceSettings) -> bool:
-    if settings.journal is None or not settings.journal.exists():
+    if settings.journal is None:
+        return False
+    half_written(settings.journal).unlink(missing_ok=True)
+    if not settings.journal.exists():
         return False
     settings.journal.unlink()
     return True

@@ -4,7 +4,7 @@ Everything here goes in slices, so that the loop gets its turn; what is written 
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from ipaddress import ip_address
 
@@ -14,9 +14,11 @@ from dnsfw.clock import Instant
 from dnsfw.enforce.batches import batches
 from dnsfw.enforce.elements import ENDED_S, element_place, timeout_ms
 from dnsfw.enforce.found import address_size, grant_sets, piece_of
+from dnsfw.enforce.layout import RULE_SETS
 from dnsfw.enforce.numbers import Holder
+from dnsfw.enforce.places import accept, everywhere, move
 from dnsfw.enforce.state import State
-from dnsfw.enforce.targets import contents, differences, mark_of
+from dnsfw.enforce.targets import mark_key, mark_of, number_of_key
 from dnsfw.policy.ledger import Ledger, Row, RowKey, standings
 from dnsfw.policy.model import PodUid
 from dnsfw.policy.snapshot import Snapshot, Subject
@@ -47,14 +49,29 @@ async def sweep(state: State, waited: frozenset[int]) -> frozenset[int]:
     if state.trouble:  # the kernel may still have what has left our books
         return frozenset()
     state.numbers.reclaim(waited, numbers)
-    now = state.clock.now()
     for uid in tuple(state.ledger.pods()):
         await _forget_ended(state, uid, pairs, ended_before)
-    for pair in [pair for pair, until in state.cut.items() if until <= now]:
-        del state.cut[pair]
+    await _forget_cuts(state)
     if state.journal.is_mostly_history(len(state.numbers)):
         state.journal.rewrite(state.numbers.live())
     return state.numbers.left
+
+
+async def _forget_cuts(state: State) -> None:
+    """Those that have ended in the kernel: there, each knock makes them last longer."""
+    due = state.cut.due(state.clock.now())
+    if not due:
+        return
+    stands: dict[tuple[bytes, bytes], Instant] = {}
+    for of in (state.layout.v4.cut, state.layout.v6.cut):
+        now = state.clock.now()
+        for key, ends_ms in [(each.key, each.expires_ms or 0) for each in await state.kernel.fetch_elements(of)]:
+            stands[key[: len(key) // 2], key[len(key) // 2 :]] = now + ends_ms / 1000
+    for pair in {*due} & {*state.cut.due(state.clock.now())}:  # what was cut once more meanwhile is newer
+        if pair in stands:
+            state.cut.put_off(pair, stands[pair])
+        else:
+            state.cut.discard(pair)
 
 
 def _read_connections(state: State) -> tuple[Pairs, set[int]]:
@@ -92,10 +109,9 @@ def unended(row: Row, now: Instant) -> Row:
 
 async def compare(state: State, standing: Iterable[Set]) -> int:
     """Make the elements what they should be; returns how many were not (0: all is well)."""
-    if state.snapshot is None:
-        return 0
-    wrong = compare_small(state)
-    for of in grant_sets(state.layout, tuple(standing)):
+    sets = tuple(standing)
+    wrong = await compare_small(state, sets)
+    for of in grant_sets(state.layout, sets):
         begun = state.clock.now()
         elements = await state.kernel.fetch_elements(of)
         wrong += await _compare_grants(state, of, elements, begun)
@@ -104,16 +120,70 @@ async def compare(state: State, standing: Iterable[Set]) -> int:
     return wrong
 
 
-def compare_small(state: State) -> int:
+async def compare_small(state: State, standing: Iterable[Set]) -> int:
     """The same for the sets that say who is who and which numbers live."""
-    if (snapshot := state.snapshot) is None:
+    if state.snapshot is None:
         return 0
-    wanted = contents(state.layout, snapshot, state.numbers, state.closed)
-    found = {of: {element.key: element.data for element in state.kernel.read_elements(of)} for of in wanted}
-    changes = differences(found, wanted)
-    state.commit(changes)
-    state.placed = wanted
-    return len(changes)
+    small = {*state.layout.small_sets()} - {state.layout.live}
+    seen: dict[Set, set[bytes]] = {}
+    wrong = await _compare_live(state) + await _recompute(state)
+    for of in [of for of in standing if of in small or of.name.startswith(RULE_SETS)]:
+        seen[of] = set()
+        for part in batches(await _elements_of(state, of), SLICE):
+            seen[of].update(element.key for element in part)
+            wrong += _mended(state, [change for element in part for change in _mend_small(state, element)])
+            await asyncio.sleep(0)
+    for keys in batches(tuple(state.placed), SLICE):
+        wrong += _mended(state, [change for key in keys for change in _missing_small(state, key, seen)])
+        await asyncio.sleep(0)
+    return wrong
+
+
+async def _elements_of(state: State, of: Set) -> list[Element]:
+    """To list a long set takes the kernel longer than the loop may wait."""
+    if len(state.placed) + len(state.live) <= SLICE:
+        return state.kernel.read_elements(of)
+    return await state.kernel.fetch_elements(of)
+
+
+async def _compare_live(state: State) -> int:
+    layout, numbers = state.layout, state.numbers
+    wrong, seen = 0, set[bytes]()
+    for part in batches(await _elements_of(state, layout.live), SLICE):
+        seen.update(element.key for element in part)
+        spare = [each.key for each in part if (number := number_of_key(layout, each.key)) is None or numbers.meaning(number) is None]
+        wrong += _mended(state, [Discard(layout.live, key) for key in spare])
+        await asyncio.sleep(0)
+    for some in batches(tuple(numbers.live_numbers()), SLICE):
+        keys = [mark_key(layout, number) for number in some if numbers.meaning(number) is not None]
+        wrong += _mended(state, [Put(layout.live, key) for key in keys if key not in seen])
+        await asyncio.sleep(0)
+    return wrong
+
+
+async def _recompute(state: State) -> int:
+    """Hold what is noted as placed against what the snapshot says."""
+    wrong = 0
+    if state.snapshot is None:
+        return wrong
+    for addresses in batches(tuple(everywhere(state, state.snapshot)), SLICE):
+        moved = move(state, state.snapshot, addresses)
+        wrong += _mended(state, moved.changes)
+        accept(state, moved)
+        await asyncio.sleep(0)
+    return wrong
+
+
+def _mend_small(state: State, element: Element) -> list[Change]:
+    of, key = element.set, element.key
+    place = state.placed.get(key, {})
+    if of not in place:
+        return [Discard(of, key)]
+    return [] if place[of] == element.data else [Put(of, key, place[of])]
+
+
+def _missing_small(state: State, key: bytes, seen: Mapping[Set, AbstractSet[bytes]]) -> list[Change]:
+    return [Put(of, key, data) for of, data in state.placed.get(key, {}).items() if of in seen and key not in seen[of]]
 
 
 async def _compare_grants(state: State, of: Set, elements: list[Element], begun: Instant) -> int:

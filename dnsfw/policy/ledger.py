@@ -19,8 +19,8 @@ from dnsfw.policy.ports import Piece
 from dnsfw.policy.snapshot import Permit
 
 CLAIMS_A_ROW = 64
-"""With more names than this on one address of one pod (object stores, CDNs), those that end first are forgotten: closed earlier, never
-later.
+"""With more names than this on one address of one pod (object stores, CDNs), those that end first are forgotten, but for the one that holds
+a rule's ports open for longest: every element stands as it was told, and a name taken back closes what only forgotten ones still allow.
 """
 
 
@@ -82,9 +82,20 @@ def with_claims(row: Row, claims: Iterable[Claim]) -> Row:
         key = (claim.permit.rule, claim.name)
         before = merged.get(key)
         merged[key] = claim if before is None or before.until <= claim.until else claim._replace(until=before.until)
-    if len(merged) <= CLAIMS_A_ROW:
-        return tuple(merged.values())
-    return tuple(sorted(merged.values(), key=lambda claim: claim.until)[-CLAIMS_A_ROW:])
+    return tuple(merged.values()) if len(merged) <= CLAIMS_A_ROW else _bounded(merged.values())
+
+
+def _bounded(claims: Iterable[Claim]) -> Row:
+    """As many as the bound allows; more only where each stands for something else, which the rules alone can bring about.
+
+    A claim that held other ports than all that are kept would leave its connections behind without anything that tells when they must end.
+    """
+    ordered = sorted(claims, key=lambda claim: claim.until)
+    longest = {(claim.permit.rule, claim.permit.pieces): claim for claim in ordered}
+    needed = set(map(id, longest.values()))
+    spare = [claim for claim in ordered if id(claim) not in needed]
+    room = max(0, CLAIMS_A_ROW - len(longest))
+    return (*spare[len(spare) - min(room, len(spare)) :], *longest.values())
 
 
 class Ledger:

@@ -13,7 +13,7 @@ from dnsfw.names import ROOT, Name, parents
 from dnsfw.policy.cluster import cluster_suffixes
 from dnsfw.policy.index import Hits, NameIndex, NetworkIndex, joined
 from dnsfw.policy.judge import Entry, judged, permits_of, unfiltered_verdict_of, verdict_of
-from dnsfw.policy.model import IPAddress, Pod, PodUid, PolicySettings, RuleRef
+from dnsfw.policy.model import Action, IPAddress, Pod, PodUid, PolicySettings, RuleRef
 from dnsfw.policy.ports import Piece
 from dnsfw.policy.prepare import Prepared
 from dnsfw.policy.protected import Protection, is_protected, protection_of
@@ -73,6 +73,7 @@ class Policy:
         "ranges",
         "settings",
         "stance",
+        "statics",
         "steps",
     )
 
@@ -91,6 +92,8 @@ class Policy:
         self.stance = stance
         self.entries = entries
         self.steps = steps
+        self.statics: Mapping[RuleRef, str] = {step.rule: step.basis for step in steps if step.action is Action.ALLOW}
+        """The rules whose toCIDRs mark connections by themselves, without any answer, and what they rest on."""
         self.ranges = ranges
         self.settings = settings
         self._indexes = indexes

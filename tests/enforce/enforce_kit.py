@@ -103,6 +103,12 @@ class Node:
         mark = self.number(source, destination, port)
         return mark is not None and self.is_live(mark)
 
+    def is_closed(self, address: str) -> bool:
+        """Judged, without a policy: the chain refuses what has none."""
+        (key,) = packed(address)
+        digit = 4 if len(key) == 4 else 6
+        return key in self.elements(f"selected{digit}") and not any(key in self.elements(f"{name}{digit}") for name in ("pods", "known"))
+
     def elements(self, name: str) -> dict[bytes, Element]:
         found = next((of for of in self.enforcer.standing_sets() if of.name == name), None)
         return {} if found is None else {element.key: element for element in self.kernel.read_elements(found)}

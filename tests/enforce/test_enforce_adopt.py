@@ -1,5 +1,8 @@
 """A restart takes over the table that stands: what the journal vouches for is kept, everything else goes, and nothing is flushed."""
 
+import errno
+import io
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -11,6 +14,7 @@ from worlds import deny, peer, pod, rule
 from dnsfw.enforce import journal
 from dnsfw.enforce.journal import Journal
 from dnsfw.enforce.numbers import Holder, Meaning
+from dnsfw.policy.grants import Granted, NotGranted
 from dnsfw.policy.model import PodUid, RuleRef
 from nft.changes import Change, Put
 from nft.errors import NftError
@@ -101,7 +105,7 @@ async def test_pod_removed_while_down_stays_closed(node: Node) -> None:
     """Its address was judged, so it stays so until somebody has it."""
     await node.restart([WEB, NETS], [OTHER])
 
-    assert str(node.elements("pods4")[packed("10.0.0.1")[0]].data) == "goto refuse"
+    assert node.is_closed("10.0.0.1")
 
 
 async def test_no_journal_no_adoption(node: Node, tmp_path: Path) -> None:
@@ -114,6 +118,26 @@ async def test_no_journal_no_adoption(node: Node, tmp_path: Path) -> None:
     assert not node.lives(flow)
     await node.told("a", "www.example.net", WWW)
     assert node.number("10.0.0.1", WWW) != flow.mark
+
+
+async def test_adopted_number_is_not_given_to_another(tmp_path: Path) -> None:
+    """A connection bears it at the start, and has ended two sweeps later: the number is still its holder's alone."""
+    node = Node(tmp_path, ct_mask=0x3 << 16)
+    await node.start([WEB], [POD])
+    await node.told("a", "www.example.net", WWW)
+    flow = node.opens("10.0.0.1", WWW)
+    await node.restart([WEB], [POD, OTHER])
+    node.connections.forget(flow)
+    await node.enforcer.sweep_now()
+    await node.enforcer.sweep_now()
+    more = [rule(name, peer(f"{name}.example.org", on=["tcp/443"])) for name in ("one", "two", "three")]
+    await node.change([WEB, *more], [POD, OTHER])
+    outcomes = [await node.told("b", f"{each.ref.name}.example.org", f"198.18.0.{last}") for last, each in enumerate(more)]
+
+    assert node.number("10.0.0.1", WWW) == flow.mark
+    assert all(node.number("10.0.0.2", f"198.18.0.{last}") != flow.mark for last in range(len(more)))
+    assert [type(outcome) for outcome in outcomes] == [Granted, Granted, NotGranted]
+    node.enforcer.close()
 
 
 async def test_number_of_a_stray_element_is_given_to_nobody(node: Node, tmp_path: Path) -> None:
@@ -255,6 +279,60 @@ def test_journal_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     assert "folder" in journal.problem
 
 
+MEANT = Meaning(Holder(PodUid("a"), RuleRef(namespace="shop", name="web")), "basis")
+
+
+def test_journal_that_could_not_follow_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F8: a number's newer meaning could not be written, so a restart must not find the older one; with room again, all is written anew."""
+    journal = Journal(tmp_path / "journal")
+    journal.rewrite([(7, MEANT)])
+    with monkeypatch.context() as full:
+        full.setattr(journal, "_file", FullDisk())
+        journal.note(7, None)
+    assert journal.problem
+    assert Journal(tmp_path / "journal").read() == {}
+    assert journal.is_mostly_history(1)
+    journal.rewrite([(8, MEANT)])
+
+    assert journal.problem == ""
+    assert not journal.is_mostly_history(1)
+    assert Journal(tmp_path / "journal").read() == {8: MEANT}
+    journal.close()
+
+
+class FullDisk(io.StringIO):
+    def write(self, _: str, /) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_journal_that_cannot_begin_anew_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F8: the numbers of this life would be read with the meanings of the last one."""
+    journal = Journal(tmp_path / "journal")
+    journal.rewrite([(7, MEANT)])
+    journal.close()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    later = Journal(tmp_path / "journal")
+    later.rewrite([])
+
+    assert later.problem
+    assert later.read() == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["journal"]
+
+
+def test_journal_of_another_mask_is_not_believed(tmp_path: Path) -> None:
+    """The bits that were one pod's number are another number now."""
+    journal = Journal(tmp_path / "journal", 0xFFFF0000)
+    journal.rewrite([(7, MEANT)])
+    journal.close()
+
+    assert Journal(tmp_path / "journal", 0xFFFF0000).read() == {7: MEANT}
+    assert Journal(tmp_path / "journal", 0xFF000000).read() == {}
+
+
 async def test_journal_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pods come and go: the file is written anew now and then, and says what it said."""
     monkeypatch.setattr(journal, "HISTORY_LINES", 10)
@@ -265,7 +343,7 @@ async def test_journal_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytes
         await node.enforcer.sweep_now()
 
     assert len((tmp_path / "journal").read_text().splitlines()) <= 20
-    assert Journal(tmp_path / "journal").read() == dict(node.enforcer.state.numbers.live())
+    assert Journal(tmp_path / "journal", node.settings.ct_mask).read() == dict(node.enforcer.state.numbers.live())
     node.enforcer.close()
 
 

@@ -6,9 +6,12 @@ import pytest
 from enforce_kit import Node, packed
 from worlds import deny, peer, pod, rule, where
 
-from dnsfw.enforce import reconcile
+from dnsfw.enforce import places, reconcile
+from dnsfw.enforce.targets import Place, place_at
 from dnsfw.policy.grants import Granted, NotGranted
-from dnsfw.policy.model import Mode
+from dnsfw.policy.ledger import CLAIMS_A_ROW
+from dnsfw.policy.model import Mode, Pod, Rule
+from nft.changes import Put
 
 WEB = rule("web", peer("*.example.net", on=["tcp/443"]))
 POD = pod("a", "10.0.0.1", uid="a")
@@ -24,6 +27,28 @@ async def node() -> Node:
     await node.told("a", "api.example.net", API)
     await node.told("b", "www.example.net", WWW)
     return node
+
+
+async def test_change_of_one_pod_looks_at_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change costs what it touches: of many pods with networks of their own, only the one whose rule changes is gone through."""
+    looked_at: list[str] = []
+
+    def watched(*args: object) -> Place:
+        looked_at.append(str(args[-1]))
+        return place_at(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(places, "place_at", watched)
+    pods = [pod(f"p{at}", f"10.0.1.{at}", uid=f"p{at}", labels={"app": f"a{at}"}) for at in range(1, 9)]
+    rules = [rule(f"r{at}", peer("203.0.113.0/24"), selector=where(app=f"a{at}")) for at in range(1, 9)]
+    node = Node()
+    await node.start(rules, pods)
+    looked_at.clear()
+    commits = len(node.kernel.commits)
+    await node.change([rule("r1", peer("198.18.0.0/24"), selector=where(app="a1")), *rules[1:]], pods)
+
+    assert set(looked_at) == {"10.0.1.1"}
+    touched = {change.key for commit in node.kernel.commits[commits:] for change in commit if change.set.key == ("ipv4_addr",)}
+    assert touched == {*packed("10.0.1.1")}
 
 
 async def test_a19_rule_removed_cuts_its_connections(node: Node) -> None:
@@ -124,21 +149,20 @@ async def test_a6_address_given_to_another_pod_inherits_nothing(node: Node) -> N
 async def test_a6_removed_address_stays_closed(node: Node) -> None:
     """Until another pod has it, it is judged, and reaches nothing."""
     await node.change([WEB], [OTHER])
-    key = packed("10.0.0.1")[0]
-
-    assert key in node.elements("selected4")
-    assert str(node.elements("pods4")[key].data) == "goto refuse"
-    assert key not in node.elements("known4")
+    assert node.is_closed("10.0.0.1")
 
     await node.change([WEB], [OTHER, pod("c", "10.0.0.1", uid="c", labels={"free": "yes"}, namespace="elsewhere")])
-    assert key not in node.elements("selected4")
+    assert packed("10.0.0.1")[0] not in node.elements("selected4")
 
 
 async def test_two_live_pods_with_one_address_are_both_closed(node: Node) -> None:
     """Nobody can say whose packets these are."""
     await node.change([WEB], [POD, pod("c", "10.0.0.1", uid="c"), OTHER])
 
-    assert str(node.elements("pods4")[packed("10.0.0.1")[0]].data) == "goto refuse"
+    assert node.is_closed("10.0.0.1")
+    await node.change([WEB], [POD, OTHER])
+    assert not node.is_closed("10.0.0.1")
+    assert isinstance(await node.told("a", "www.example.net", WWW), Granted)
 
 
 async def test_pod_that_leaves_the_selection_is_untouched(node: Node) -> None:
@@ -160,6 +184,66 @@ async def test_revoked_peer_does_not_come_back_as_ingress(node: Node) -> None:
     await node.change([WEB], [POD, OTHER])
     await node.told("a", "www.example.net", WWW)
     assert pair not in node.elements("cut4")
+
+
+NETS = rule("net", peer("203.0.113.0/24", on=["tcp/443"]))
+AUDITED = rule("web", peer("*.example.net", on=["tcp/443"]), mode=Mode.AUDIT)
+DENIED = deny("no-www", peer("www.example.net"))
+
+
+@pytest.mark.parametrize(
+    ("rules", "pods"),
+    [
+        pytest.param([], [POD, OTHER], id="unselected"),
+        pytest.param([AUDITED], [POD, OTHER], id="audited"),
+        pytest.param([WEB, rule("net", peer("192.0.2.0/24", on=["tcp/443"]))], [POD, OTHER], id="network-allowed"),
+        pytest.param([], [pod("c", "10.0.0.1", uid="c"), OTHER], id="unselected-heir"),
+    ],
+)
+async def test_revoked_peer_comes_back_with_what_no_longer_refuses_it(node: Node, rules: list[Rule], pods: list[Pod]) -> None:
+    """Answers are not all: pods that no rule selects are not touched, Audit refuses nothing, networks are permissions."""
+    pair = b"".join(packed("10.0.0.1", WWW))
+    await node.change([WEB, DENIED], [POD, OTHER])
+    assert pair in node.elements("cut4")
+    await node.change(rules, pods)
+
+    assert pair not in node.elements("cut4")
+
+
+@pytest.mark.parametrize(
+    ("rules", "pods"),
+    [
+        pytest.param([WEB, DENIED, NETS], [POD, OTHER], id="another-network"),
+        pytest.param([AUDITED, deny("first", peer("192.0.2.0/24"))], [POD, OTHER], id="denied-in-audit"),
+        pytest.param([WEB, DENIED], [pod("c", "10.0.0.1", uid="c"), OTHER], id="selected-heir"),
+    ],
+)
+async def test_revoked_peer_stays_out_of_what_still_refuses_it(node: Node, rules: list[Rule], pods: list[Pod]) -> None:
+    """A change that gives nothing at its address is no reason to let it in."""
+    await node.change([WEB, DENIED], [POD, OTHER])
+    await node.change(rules, pods)
+
+    assert b"".join(packed("10.0.0.1", WWW)) in node.elements("cut4")
+
+
+async def test_revoked_peer_that_knocks_on_is_remembered(node: Node) -> None:
+    """In the kernel each knock makes the cut last longer; granted again, however late, the peer is let in."""
+    pair = b"".join(packed("10.0.0.1", WWW))
+    await node.change([WEB, DENIED], [POD, OTHER])
+    (cut,) = {of for of in node.enforcer.standing_sets() if of.name == "cut4"}
+    node.clock.advance(3000)
+    node.kernel.commit([Put(cut, pair)])  # as `update` in the chain does
+    node.clock.advance(1000)
+    await node.enforcer.sweep_now()
+    assert node.enforcer.stats().cut == 1
+    await node.change([WEB], [POD, OTHER])
+    await node.told("a", "www.example.net", WWW)
+    assert pair not in node.elements("cut4")
+
+    await node.change([WEB, DENIED], [POD, OTHER])
+    node.clock.advance(4000)
+    await node.enforcer.sweep_now()
+    assert node.enforcer.stats().cut == 0
 
 
 async def test_static_networks_have_numbers_without_any_answer(node: Node) -> None:
@@ -283,6 +367,33 @@ async def test_what_finds_no_number_after_a_change_is_not_told() -> None:
 
     assert isinstance(await node.told("a", "www.example.net", WWW), NotGranted)
     assert not node.lets("10.0.0.1", WWW)
+
+
+async def test_many_names_on_one_address_hide_no_permission() -> None:
+    """However many names share an address, what was told stands, and what is taken back is cut: here the one rule's other port."""
+    ssh, web = peer("ssh.example.org", on=["tcp/22"]), peer("*.example.net", on=["tcp/443"])
+    node = Node()
+    await node.start([rule("one", web, ssh)], [POD])
+    await node.told("a", "ssh.example.org", WWW, ttl=600)
+    flow = node.opens("10.0.0.1", WWW, 22)
+    for index in range(CLAIMS_A_ROW + 1):
+        await node.told("a", f"n{index}.example.net", WWW, ttl=3000)
+    assert node.lets("10.0.0.1", WWW, 22)
+    await node.change([rule("one", web)], [POD])
+
+    assert node.lets("10.0.0.1", WWW, 443)
+    assert not node.lives(flow)
+
+
+async def test_granted_has_its_element_beside_many_longer_leases() -> None:
+    """The answer for one name more, with the shortest lease of all, leaves when its address is open."""
+    node = Node()
+    await node.start([WEB, rule("ssh", peer("ssh.example.org", on=["tcp/22"]))], [POD])
+    for index in range(CLAIMS_A_ROW):
+        await node.told("a", f"n{index}.example.net", WWW, ttl=3000)
+
+    assert isinstance(await node.told("a", "ssh.example.org", WWW, ttl=1), Granted)
+    assert node.lets("10.0.0.1", WWW, 22)
 
 
 async def test_denied_pod_keeps_no_number() -> None:

@@ -30,6 +30,7 @@ from nft.errors import (
     TableOwnedError,
     TooLargeError,
 )
+from nft.fingerprint import fingerprint
 from nft.netlink import RealKernel
 from nft.objects import pack_key
 from nft.probe import probe
@@ -173,6 +174,9 @@ def test_fingerprint_notices(command: str) -> None:
         found = json.loads(listing("-j", "list chain inet t c"))["nftables"]
         listing(command.format(rule=next(one["rule"]["handle"] for one in found if "rule" in one)))
         assert kernel.fingerprint(TABLE) != before
+        link = NetlinkSocket()
+        assert kernel.fingerprint(TABLE) == fingerprint(link, TABLE)  # whatever it remembers of earlier looks
+        link.close()
         await kernel.close()
 
     _isolated(lambda: asyncio.run(body()))

@@ -42,15 +42,15 @@ table inet guard {
 		type filter hook forward priority mangle + 1; policy accept;
 		meta mark & 0x00000010 == 0x00000010 accept
 		ip saddr @selected4 ip daddr != @internal4 ct state related counter packets 0 bytes 0 drop
+		ip daddr @selected4 ip saddr != @internal4 ct direction reply counter packets 0 bytes 0 drop
 		ct direction reply ip saddr @selected4 accept
 		ip saddr @selected4 ip daddr != @internal4 counter packets 0 bytes 0 drop
-		ip daddr @selected4 ip saddr != @internal4 ct direction reply counter packets 0 bytes 0 drop
 		ip daddr @selected4 ip saddr != @internal4 ct state invalid counter packets 0 bytes 0 drop
 		ip daddr @selected4 ip saddr != @internal4 ct state new tcp flags != syn / fin,syn,rst,ack counter packets 0 bytes 0 drop
 		ip6 saddr @selected6 ip6 daddr != @internal6 ct state related counter packets 0 bytes 0 drop
+		ip6 daddr @selected6 ip6 saddr != @internal6 ct direction reply counter packets 0 bytes 0 drop
 		ct direction reply ip6 saddr @selected6 accept
 		ip6 saddr @selected6 ip6 daddr != @internal6 counter packets 0 bytes 0 drop
-		ip6 daddr @selected6 ip6 saddr != @internal6 ct direction reply counter packets 0 bytes 0 drop
 		ip6 daddr @selected6 ip6 saddr != @internal6 ct state invalid counter packets 0 bytes 0 drop
 		ip6 daddr @selected6 ip6 saddr != @internal6 ct state new tcp flags != syn / fin,syn,rst,ack counter packets 0 bytes 0 drop
 	}

@@ -187,6 +187,20 @@ def test_pods_and_peers_that_are_not_judged(play: Callable[[Callable[[Scene], No
     play(scene)
 
 
+def test_two_selected_pods_hold_each_other_closed(play: Callable[[Callable[[Scene], None]], None]) -> None:
+    """Who answers is selected, too: what either has opened stands still in both directions."""
+
+    def scene(at: Scene) -> None:
+        at.change(Put(at.both_tables()[1], packed(at.outside)))
+        assert at.egress(2) == at.ingress() == [True] * 4
+
+        run("nft flush ruleset")
+
+        assert at.egress() == at.ingress() == [False] * 4
+
+    play(scene)
+
+
 def test_flush_of_the_guard_itself_is_the_owners_alone(play: Callable[[Callable[[Scene], None]], None]) -> None:
     """Another process, as our own helper with its own socket is, still changes all other tables."""
 

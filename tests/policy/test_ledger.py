@@ -19,7 +19,7 @@ def permit(rule: str, *pieces: Piece, basis: str = "1") -> Permit:
     return Permit(rule=RuleRef(namespace="shop", name=rule), ports=PortSet.NONE, pieces=pieces, limits=LeaseLimits(), basis=basis)
 
 
-WEB, BOTH = permit("web", HTTPS), permit("both", HTTPS, SSH)
+WEB, BOTH, SHELL = permit("web", HTTPS), permit("both", HTTPS, SSH), permit("web", SSH)
 
 
 def claim(of: Permit, name: str, until: float) -> Claim:
@@ -96,6 +96,24 @@ def test_claims_a_row_are_bounded(extra: int) -> None:
 
     assert len(row) == CLAIMS_A_ROW
     assert min(each.until for each in row) == extra
+
+
+@pytest.mark.parametrize("until", [pytest.param(0, id="ends-first"), pytest.param(90, id="ends-last")])
+def test_what_only_one_claim_allows_is_not_forgotten_for_names(until: int) -> None:
+    """However many names there are, every permission that was told has its element, and a claim that says when it is taken back."""
+    names = [claim(WEB, f"n{index}.example.net", index) for index in range(CLAIMS_A_ROW + 3)]
+    row = with_claims(with_claims(NO_ROW, [claim(SHELL, "ssh.example.net", until)]), names)
+
+    assert len(row) == CLAIMS_A_ROW
+    assert standings(row)[SSH] == Standing(SHELL.rule, until)
+    assert standings(row)[HTTPS] == Standing(WEB.rule, CLAIMS_A_ROW + 2)
+
+
+def test_rows_grow_past_the_bound_with_what_the_rules_tell_apart() -> None:
+    """More permissions than the bound has places: all of them stand."""
+    claims = [claim(permit(f"r{index}", HTTPS), "x.example.net", index) for index in range(CLAIMS_A_ROW + 3)]
+
+    assert set(with_claims(NO_ROW, claims)) == set(claims)
 
 
 def test_rows_are_counted_and_dropped() -> None:

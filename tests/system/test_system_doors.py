@@ -1,12 +1,18 @@
 """The ways out that are not a grant: other resolvers, DNS over TLS, protected addresses, the cluster, ingress; and who counts as a pod."""
 
+import os
+import signal
 import struct
+import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
-from system_kit import Site, cidrs, cluster_rule, names, rule, wait_for
+from system_kit import CUT_S, Site, cidrs, cluster_rule, names, rule, wait_for
 
 from dnsfw.demo import packets, topology
 from dnsfw.demo.documents import replace_file
@@ -107,20 +113,62 @@ def test_port_53_to_anyone_is_ours(site: Site, server: str, is_tcp: bool) -> Non
 
 
 def test_port_53_without_a_listener_of_the_family(lab: Lab) -> None:
-    """It is rejected where we could not answer."""
-    program = lab.run_dnsfw({"a.yaml": rule("a", cidrs("0.0.0.0/0", "::/0"))}, is_waiting=False)
-    program.wait_ready()
-    program.stop()
-    at = program.arguments.index(f"[{topology.LISTEN6}]:53")
-    del program.arguments[at - 1 : at + 1]
-    program.start()
-    program.wait_ready()
-    site = Site(lab, program)
+    """It is rejected where we could not answer, whoever is asked: the outside, or another resolver on the node itself."""
+    site = restarted_without(lab, f"[{topology.LISTEN6}]:53")
     pod = site.pod("a")
+    with running(lab, topology.NODE, "answer", topology.NODE6, 53, 1):
+        wait_for(lambda: float(ask(lab, topology.NODE, topology.NODE6, 53)))
 
+        assert not float(ask(lab, pod.place, topology.NODE6, 53))
+        assert pod.connect(topology.NODE6, 53).what == "refused"
     assert pod.resolve("www.example.net", server="2001:4860:4860::8888", is_tcp=True).rcode == "ECONNREFUSED"
     assert not pod.resolve("www.example.net", server="2001:4860:4860::8888", timeout=0.5).addresses
     assert lab.internet.queries() == []
+
+
+def test_a19_selected_pod_at_the_far_end_does_not_push_on(lab: Lab) -> None:
+    """Where pods are no part of any cluster CIDR they are outside for each other: what is revoked ends in both directions here, too."""
+    site = restarted_without(lab, topology.PODS4, topology.PODS6)
+    far = site.pod("b")
+    site.allow("a", cidrs(f"{far.address4}/32"))
+    site.allow("b", cidrs("203.0.113.1/32"))
+    near = site.pod("a")
+    with running(lab, far.place, "answer", far.address4, 8000, 1000), ThreadPoolExecutor() as pool:
+        asked = pool.submit(ask, lab, near.place, far.address4, 8000, 5)
+        time.sleep(1.5)  # it is under way by then, or the test fails
+        change = site.allow("a", cidrs("203.0.113.1/32"))
+        last = float(asked.result(10))
+
+    assert 0 < last <= change.in_force_at + CUT_S
+
+
+def restarted_without(lab: Lab, *values: str) -> Site:
+    """The program with one rule, and without the settings that have these values."""
+    program = lab.run_dnsfw({"a.yaml": rule("a", cidrs("0.0.0.0/0", "::/0"))})
+    program.stop()
+    for value in values:
+        at = program.arguments.index(value)
+        del program.arguments[at - 1 : at + 1]
+    program.start()
+    program.wait_ready()
+    return Site(lab, program)
+
+
+DATAGRAMS = (sys.executable, str(Path(__file__).with_name("datagrams.py")))
+
+
+def ask(lab: Lab, place: str, address: str, port: int, seconds: int = 1) -> str:
+    return lab.run(*DATAGRAMS, "ask", address, str(port), str(seconds), place=place).stdout
+
+
+@contextmanager
+def running(lab: Lab, place: str, *arguments: str | int) -> Iterator[None]:
+    with Path(os.devnull).open("r+b") as null:
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), null.fileno())
+        process = lab.inside.start(place, [*DATAGRAMS, *map(str, arguments)], **streams)
+    yield
+    process.signal(signal.SIGKILL)
+    process.wait(5)
 
 
 def test_port_853_only_by_its_own_name(site: Site) -> None:
