@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,17 @@ def test_what_cannot_be_read(call, tmp_path: Path) -> None:
         f"error: {tmp_path}/link.yaml: does not exist",
         f"error: {tmp_path}/none.yaml: does not exist",
     ]
+
+
+def test_pipe_in_a_folder_is_not_waited_for(call, tmp_path: Path) -> None:
+    """Nobody may ever write to it, and `dnsfw run` would refuse it too."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+
+    assert call(tmp_path) == (
+        1,
+        "0 rules and 0 pods in 1 file: 1 error, 0 warnings\n",
+        f"error: {tmp_path}/pipe.yaml: is not a regular file\n",
+    )
 
 
 def test_pipe_can_be_checked() -> None:
