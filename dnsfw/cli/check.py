@@ -15,8 +15,8 @@ from dnsfw.cli.output import Format, FormatOption, print_value
 from dnsfw.clock import SystemClock, WallTime
 from dnsfw.errors import DnsfwError, Problem
 from dnsfw.names import parse_name
-from dnsfw.policy.lint import lint_world
-from dnsfw.policy.model import IPNetwork, PolicySettings, Rule, World
+from dnsfw.policy.lint import lint_pods, lint_world
+from dnsfw.policy.model import IPNetwork, Pod, PolicySettings, Rule, World
 from dnsfw.policy.parse import Item, Parsed
 from dnsfw.settings.values import Unfit, network
 from dnsfw.sources.content import read_content, read_stream
@@ -126,8 +126,11 @@ def _content(path: Path) -> str | Problem:
 
 
 def _warnings(world: World, files: Mapping[str, Sequence[Item]], settings: PolicySettings, wall_now: WallTime) -> tuple[Problem, ...]:
-    places = {item.value.ref: (file, item.line) for file, items in files.items() for item in items if isinstance(item.value, Rule)}
-    found = ((*places[finding.rule], str(finding)) for finding in lint_world(world, settings, wall_now))
+    placed = [(item.value, (file, item.line)) for file, items in files.items() for item in items]
+    rules = {value.ref: place for value, place in placed if isinstance(value, Rule)}
+    pods = {value.uid: place for value, place in placed if isinstance(value, Pod)}
+    found = [(*rules[finding.rule], str(finding)) for finding in lint_world(world, settings, wall_now)]
+    found += [(*pods[finding.pod.uid], str(finding)) for finding in lint_pods(world)]
     return tuple(Problem(file=file, line=line, path="", what=what) for file, line, what in found)
 
 
