@@ -59,18 +59,21 @@ class PodFinding:
 
 def lint_pods(world: World) -> tuple[PodFinding, ...]:
     """Pods that will not be served as their rules say."""
+    return tuple(PodFinding(pod, what) for pod, what in (*_in_the_nodes_network(world), *_with_others_addresses(world)))
+
+
+def _in_the_nodes_network(world: World) -> Iterator[tuple[Pod, str]]:
     selection = Selection(prepare(in_order(world.rules), {}), world.namespace_labels)
-    holders = holders_of(pod for pod in world.pods if not pod.is_host_network)
-    findings = []
     for pod in world.pods:
-        if pod.is_host_network:
-            if selection.places(pod):
-                findings.append(PodFinding(pod, "its rules are not enforceable, it shares the node's network (hostNetwork)"))
-            continue
-        for address in dict.fromkeys(pod.addresses):
-            if others := sorted(str(other) for other in holders[address] if other.uid != pod.uid):
-                findings.append(PodFinding(pod, f"not served at {address}, which {', '.join(others)} has too; one of them has to go"))
-    return tuple(findings)
+        if pod.is_host_network and selection.places(pod):
+            yield pod, "its rules are not enforceable, it shares the node's network (hostNetwork)"
+
+
+def _with_others_addresses(world: World) -> Iterator[tuple[Pod, str]]:
+    for address, pods in holders_of(pod for pod in world.pods if not pod.is_host_network).items():
+        for pod in pods if len(pods) > 1 else ():
+            others = ", ".join(str(other) for other in pods if other is not pod)
+            yield pod, f"not served at {address}, which {others} has too; one of them has to go"
 
 
 def _selecting_nothing(world: World, rules: Sequence[Rule]) -> set[int]:
