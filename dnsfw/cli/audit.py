@@ -19,7 +19,7 @@ from dnsfw.cli.ending import Listing, quiet_end
 from dnsfw.cli.output import Format, FormatOption
 from dnsfw.clock import SystemClock
 from dnsfw.errors import DnsfwError
-from dnsfw.settings.places import state_folder
+from dnsfw.settings.places import audit_to_read
 
 _PAGE = 200
 
@@ -66,7 +66,7 @@ def audit(
     except DnsfwError as error:
         raise AuditUsageError(str(error)) from error
     with quiet_end():
-        _print(audit_db or state_folder() / "audit.db", wanted, output, is_following=is_following)
+        _print(audit_db or audit_to_read(), wanted, output, is_following=is_following)
 
 
 def _print(path: Path, wanted: AuditFilter, form: Format, *, is_following: bool) -> None:
