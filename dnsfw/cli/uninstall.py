@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dnsfw import locks
+from dnsfw.audit.reader import reading
 from dnsfw.enforce.settings import EnforceSettings
 from dnsfw.enforce.uninstall import Removed
 from dnsfw.enforce.uninstall import uninstall as remove
@@ -46,6 +47,8 @@ def uninstall(
     settings = EnforceSettings(table=table, ct_mask=_parsed("mark-mask", mark_mask), journal=path.parent / f"{table}.journal")
     with locks.hold(table):
         try:
+            if purge_audit:
+                _check_ours(path)
             removed = asyncio.run(_remove(settings))
             purged = _purged(path) if purge_audit else []
         except (NftError, ConntrackError, OSError) as error:
@@ -68,6 +71,13 @@ async def _remove(settings: EnforceSettings) -> Removed:
     finally:
         connections.close()
         await kernel.close()
+
+
+def _check_ours(path: Path) -> None:
+    """AuditError for a file of somebody else's: a mistyped --audit-db must not cost it."""
+    if path.exists() and path.stat().st_size:
+        with reading(path):
+            return
 
 
 def _purged(path: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """`dnsfw` itself: finds its commands, loads only the one that is called, and says what went wrong."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from netns import in_netns
 
+from dnsfw.audit.pipeline import AuditPipeline
+from dnsfw.audit.settings import AuditSettings
 from dnsfw.cli.main import COMMANDS, main
 
 
@@ -84,6 +87,26 @@ def test_wrong_flags_of_uninstall_exit_2(capsys: pytest.CaptureFixture[str], fla
 
     assert code == 2
     assert err.startswith(f"error: {told}")
+
+
+@in_netns
+def test_purge_takes_no_file_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped --audit-db costs nobody a file; a database of ours goes, with its log."""
+    diary, ours = tmp_path / "diary", tmp_path / "audit.db"
+    diary.write_text("Dear diary")
+    asyncio.run(_written(ours))
+    refused = ended(capsys, "uninstall", "--purge-audit", "--audit-db", str(diary))
+    done = ended(capsys, "uninstall", "--purge-audit", "--audit-db", str(ours))
+
+    assert refused == (1, "", f"error: {diary} is not an audit database of dnsfw and was left alone; name another file with --audit-db\n")
+    assert diary.exists()
+    assert (done[0], ours.exists()) == (0, False)
+
+
+async def _written(path: Path) -> None:
+    pipeline = AuditPipeline(AuditSettings(path=path))
+    await pipeline.start()
+    await pipeline.stop(5.0)
 
 
 def test_broken_documents_at_start_exit_1(tmp_path: Path) -> None:
