@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.shell import BenchError, run
 
-INSIDE = "DNSFW_BENCH_INSIDE"
+INSIDE = "BENCH_INSIDE"
 NODE, LOAD, OUTSIDE_NODE, OUTSIDE = "10.77.0.1", "10.77.0.2", "10.78.0.1", "10.78.0.2"
 UPSTREAM_PORT = 5300
 FIRST_PORT = 20_000

@@ -19,11 +19,13 @@ import uvloop
 
 from dnsfw import locks, logs
 from dnsfw.api.server import ApiServer
+from dnsfw.api.sockets import try_address
 from dnsfw.api.sources import ApiSources
 from dnsfw.audit.pipeline import AuditPipeline
 from dnsfw.clock import Clock, SystemClock
 from dnsfw.enforce.enforcer import Enforcer
 from dnsfw.errors import DnsfwError, Problem
+from dnsfw.forwarder.listener_udp import try_endpoints
 from dnsfw.forwarder.perform import Performer
 from dnsfw.forwarder.service import Forwarder
 from dnsfw.hot import Hot
@@ -114,6 +116,7 @@ class Agent:
         self._world = await asyncio.to_thread(self._source.load)
         self._node = await asyncio.to_thread(node_addresses)
         stack.enter_context(locks.hold(settings.enforce.table))
+        await asyncio.to_thread(self._try_doors)
         self.audit = AuditPipeline(settings.audit)
         await self.audit.start()
         stack.push_async_callback(self.audit.stop, FINISH_S)
@@ -132,6 +135,11 @@ class Agent:
         await self.forwarder.start()
         stack.push_async_callback(self._stop_forwarder)
         await self._serve(stack)
+
+    def _try_doors(self) -> None:
+        """Before the kernel is touched: a table that nobody serves would hold pods closed that another dnsfw protects well."""
+        try_endpoints(self._settings.forwarder.listen)
+        try_address(self._settings.api.address)
 
     def _hot(self, performer: Performer) -> Hot:
         return Hot(self._settings.forwarder, performer, self.enforcer.state, self.enforcer, self.audit.sink, self._clock)

@@ -15,7 +15,7 @@ from dnsfw.audit.record import QueryRecord, Sink
 from dnsfw.clock import Clock, Instant, WallTime
 from dnsfw.enforce.state import State
 from dnsfw.forwarder import events, respond, wire
-from dnsfw.forwarder.account import REFUSED, UDP, Sender, decision_of, listed, rule_of
+from dnsfw.forwarder.account import REFUSED, UDP, Sender, decision_of, listed, reason_of, rule_of
 from dnsfw.forwarder.answer import NO_TTL, Answer
 from dnsfw.forwarder.edns import opt_record
 from dnsfw.forwarder.exchange import BLOCKED, REFUSAL_RCODES, Exchange
@@ -249,7 +249,7 @@ class Fresh:
         if (words := self._words.get(id(verdict))) is None:
             if len(self._words) >= MOST_VERDICTS:
                 self._words.clear()
-            words = self._words[id(verdict)] = Words(verdict, decision_of(verdict), verdict.reason.value, rule_of(verdict))
+            words = self._words[id(verdict)] = Words(verdict, decision_of(verdict), reason_of(verdict).value, rule_of(verdict))
         return words
 
     def _record(self, flight: Flight, replied: events.Replied, granted: Granted) -> QueryRecord:

@@ -32,6 +32,7 @@ class PatternError(DnsfwError):
 _CHARACTER = re.compile(r"\\(?P<decimal>[0-9]{3})|\\(?P<quoted>[!-/:-~ ])|(?P<plain>[!-\[\]-~])")
 _PLAIN_LABEL = re.compile(rb"[!-\-/-\[\]-~]*")
 _PATTERN_LABEL = re.compile(r"[A-Za-z0-9_-]+")
+_IPV4 = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}")
 # UTS 46 takes these for dots, so an IDN may be written with them.
 _IDN_DOTS = re.compile("[.\u3002\uff0e\uff61]")
 
@@ -69,7 +70,9 @@ def _octet(match: re.Match[str], text: str) -> int:
 def _unreadable(text: str, position: int) -> str:
     if text[position] == "\\":
         return "a backslash must be followed by three digits or a printable character"
-    return f"{quoted(text[position])} must be written as \\DDD (an international name as its A-label)"
+    if not text.isascii():
+        return _a_label_advice(text)
+    return f"{quoted(text[position])} must be written as \\DDD"
 
 
 def _joined(labels: list[bytes], text: str) -> Name:
@@ -144,10 +147,11 @@ class Pattern:
 
 def parse_pattern(text: str) -> Pattern:
     """An exact name, `*.` and a suffix, or `*` alone; labels of letters, digits, hyphens and underscores."""
-    bare = text.removesuffix(".")
-    if bare == "*":
+    if text == "*":
         return Pattern(ROOT, is_wildcard=True)
-    suffix = bare.removeprefix("*.")
+    bare = text.removesuffix(".")
+    # "*." is what a template makes of "*." and a domain that is missing: it must not become every name.
+    suffix = "" if bare == "*" else bare.removeprefix("*.")
     _check_labels(text, suffix)
     try:
         return Pattern(parse_name(suffix), is_wildcard=suffix != bare)
@@ -162,6 +166,8 @@ def _check_labels(text: str, suffix: str) -> None:
         raise PatternError(f'pattern {quoted(text)}: empty; "*" is every name')
     if not suffix.isascii():
         raise PatternError(f"pattern {quoted(text)}: {_a_label_advice(text)}")
+    if _IPV4.fullmatch(suffix):
+        raise PatternError(f"pattern {quoted(text)}: an address, not a name; addresses stand in toCIDRs")
     for label in suffix.split("."):
         if not label:
             raise PatternError(f"pattern {quoted(text)}: a label is empty")

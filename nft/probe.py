@@ -4,6 +4,7 @@ Touches a table of a random name, without hooks, dormant where it is not owned, 
 gone when this returns, whatever happened (an owned table even goes with the socket).
 """
 
+import errno
 import os
 import secrets
 from contextlib import suppress
@@ -12,7 +13,7 @@ from nft import codec
 from nft.batch import wrap
 from nft.codec import be32, nested, text
 from nft.elements import DESTROY, GET, NEW, SetCoder
-from nft.errors import NftError, from_errno
+from nft.errors import NftError, NotPermittedError, from_errno
 from nft.listed import ELEMENTS
 from nft.objects import Features, Set, Table
 from nft.socket import NetlinkSocket
@@ -75,6 +76,8 @@ class _Probe:
         return refusals[0].errno if refusals else 0
 
     def _must(self, number: int) -> None:
+        if number == errno.EPERM:
+            raise NotPermittedError(f"nftables of this network namespace: {os.strerror(number)}; be root, or have CAP_NET_ADMIN")
         if number:
             raise from_errno(number, "probing nftables in this network namespace")
 

@@ -9,7 +9,7 @@ import socket
 import stat
 from pathlib import Path
 
-from dnsfw.api.settings import ApiAddress, TcpAddress
+from dnsfw.api.settings import ApiAddress, TcpAddress, UnixAddress
 from dnsfw.errors import DnsfwError
 
 _BACKLOG = 64
@@ -28,6 +28,13 @@ def listening(address: ApiAddress) -> socket.socket:
         raise ApiListenError(f"api {address}: {error.strerror or error}") from error
     sock.setblocking(False)
     return sock
+
+
+def try_address(address: ApiAddress) -> None:
+    """Whether one could listen there now; ApiListenError where not."""
+    listening(address).close()
+    if isinstance(address, UnixAddress):
+        address.path.unlink()
 
 
 def _tcp(address: TcpAddress) -> socket.socket:

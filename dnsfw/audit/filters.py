@@ -48,7 +48,7 @@ def parse_moment(text: str, now: WallTime) -> WallTime:
 
 def parse_name_filter(text: str) -> Pattern | None:
     """An exact name, escaped as the audit shows it, or a pattern; `*` asks for nothing in particular."""
-    if text.startswith("*"):
+    if "*" in text.replace("\\*", ""):  # what the audit shows as a plain "*" within a label is asked for as "\*"
         pattern = parse_pattern(text)
         return None if pattern.name == ROOT else pattern
     return Pattern(parse_name(text))

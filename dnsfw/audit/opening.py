@@ -1,7 +1,7 @@
 """Opening an audit database for its one writer: the lock, the file with its mode, the tables.
 
 Touches the database file and its neighbours `PATH.lock` and `PATH.damaged-*`.
-Always true: a file that is not ours is left as it was; a damaged one of ours is kept under another name.
+Always true: a file that is not ours is left as it was, and nothing is put beside it; a damaged one of ours is kept under another name.
 """
 
 import fcntl
@@ -23,6 +23,7 @@ def locked(path: Path) -> int:
 
     A file of its own: closing any other descriptor of the database would drop SQLite's own locks (POSIX).
     """
+    schema.check_ownership(path)  # first: a file /etc/passwd.lock would keep everybody from changing users
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

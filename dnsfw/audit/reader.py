@@ -29,6 +29,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 def _opened(path: Path) -> sqlite3.Connection:
     try:
         is_there = schema.check_ownership(path)
+    except PermissionError as error:
+        raise AuditError(f"audit database {path}: permission denied; only the user that runs dnsfw may read it (try sudo)") from error
     except OSError as error:
         raise AuditError(f"audit database {path} cannot be read: {error.strerror}") from error
     if not is_there:

@@ -62,6 +62,8 @@ def check_version(database: sqlite3.Connection, path: Path) -> bool:
     if found == 0:
         _refuse_strangers(database, path)
         return False
+    if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:  # set with the version, in one transaction
+        raise _strangers(path)
     if found != VERSION:
         raise ForeignDatabaseError(
             f"{path} has version {found} of the audit tables, this dnsfw writes {VERSION}; name another file with --audit-db"
@@ -71,4 +73,8 @@ def check_version(database: sqlite3.Connection, path: Path) -> bool:
 
 def _refuse_strangers(database: sqlite3.Connection, path: Path) -> None:
     if database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise ForeignDatabaseError(f"{path} holds tables of somebody else and was left alone; name another file with --audit-db")
+        raise _strangers(path)
+
+
+def _strangers(path: Path) -> ForeignDatabaseError:
+    return ForeignDatabaseError(f"{path} holds tables of somebody else and was left alone; name another file with --audit-db")

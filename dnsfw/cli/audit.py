@@ -19,7 +19,7 @@ from dnsfw.cli.ending import Listing, quiet_end
 from dnsfw.cli.output import Format, FormatOption
 from dnsfw.clock import SystemClock
 from dnsfw.errors import DnsfwError
-from dnsfw.settings.places import state_folder
+from dnsfw.settings.places import audit_to_read
 
 _PAGE = 200
 
@@ -32,14 +32,14 @@ class AuditUsageError(DnsfwError):
 
 def audit(
     *,
-    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Only pods of this namespace.")] = None,
-    pod: Annotated[str | None, typer.Option("--pod", help="Only pods of this name.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Only this name, or *.SUFFIX for all below it.")] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Only pods of this namespace.")] = None,
+    pod: Annotated[str | None, typer.Option("--pod", metavar="NAME", help="Only pods of this name.")] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Only this name, or *.SUFFIX for all below it.")] = None,
     decision: Annotated[str | None, typer.Option("--decision", metavar="|".join(DECISIONS), help="Only with this outcome.")] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="10m, 2h, 1d ago, or 2027-01-31T12:00:00Z.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="As --since.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="The newest ones; 0 is all of them.")] = 1000,
-    is_following: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until ^C.")] = False,
+    limit: Annotated[int, typer.Option("--limit", metavar="COUNT", min=0, help="The newest ones; 0 is all of them.")] = 1000,
+    is_following: Annotated[bool, typer.Option("--follow", "-f", metavar="", help="Go on with what comes, until ^C.")] = False,
     output: FormatOption = Format.TABLE,
     audit_db: Annotated[
         Path | None, typer.Option("--audit-db", metavar="PATH", envvar="DNSFW_AUDIT_DB", help="As for `dnsfw run`.")
@@ -66,7 +66,7 @@ def audit(
     except DnsfwError as error:
         raise AuditUsageError(str(error)) from error
     with quiet_end():
-        _print(audit_db or state_folder() / "audit.db", wanted, output, is_following=is_following)
+        _print(audit_db or audit_to_read(), wanted, output, is_following=is_following)
 
 
 def _print(path: Path, wanted: AuditFilter, form: Format, *, is_following: bool) -> None:

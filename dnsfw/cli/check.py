@@ -15,11 +15,11 @@ from dnsfw.cli.output import Format, FormatOption, print_value
 from dnsfw.clock import SystemClock, WallTime
 from dnsfw.errors import DnsfwError, Problem
 from dnsfw.names import parse_name
-from dnsfw.policy.lint import lint_world
-from dnsfw.policy.model import IPNetwork, PolicySettings, Rule, World
+from dnsfw.policy.lint import lint_pods, lint_world
+from dnsfw.policy.model import IPNetwork, Pod, PolicySettings, Rule, World
 from dnsfw.policy.parse import Item, Parsed
 from dnsfw.settings.values import Unfit, network
-from dnsfw.sources.content import read_stream
+from dnsfw.sources.content import read_content, read_stream
 from dnsfw.sources.folders import list_files, unreadable
 from dnsfw.sources.gather import clashes, second_is_refused, world_of
 from dnsfw.sources.reading import read_text
@@ -106,12 +106,12 @@ def examine(paths: Sequence[Path], settings: PolicySettings, wall_now: WallTime)
 def _read_all(paths: Sequence[Path]) -> tuple[dict[str, Parsed], list[Problem]]:
     listing = list_files(path for path in dict.fromkeys(paths) if path != _STDIN)
     files = [*listing.files, *([_STDIN] if _STDIN in paths else [])]
-    return {str(path): _read(path) for path in files}, list(listing.problems.values())
+    return {str(path): _read(path, is_named=path in paths) for path in files}, list(listing.problems.values())
 
 
-def _read(path: Path) -> Parsed:
+def _read(path: Path, *, is_named: bool) -> Parsed:
     try:
-        content = read_stream(sys.stdin.buffer, path) if path == _STDIN else _content(path)
+        content = read_stream(sys.stdin.buffer, path) if path == _STDIN else _content(path) if is_named else read_content(path)
     except OSError as error:
         return Parsed((), (unreadable(path, error),))
     if isinstance(content, Problem):
@@ -120,14 +120,17 @@ def _read(path: Path) -> Parsed:
 
 
 def _content(path: Path) -> str | Problem:
-    """A pipe may be checked, too (`<(kubectl get …)`); only watching needs a regular file."""
+    """A pipe that is named may be checked, too (`<(kubectl get …)`); one found in a folder might never end, nor may it be watched."""
     with path.open("rb") as file:
         return read_stream(file, path)
 
 
 def _warnings(world: World, files: Mapping[str, Sequence[Item]], settings: PolicySettings, wall_now: WallTime) -> tuple[Problem, ...]:
-    places = {item.value.ref: (file, item.line) for file, items in files.items() for item in items if isinstance(item.value, Rule)}
-    found = ((*places[finding.rule], str(finding)) for finding in lint_world(world, settings, wall_now))
+    placed = [(item.value, (file, item.line)) for file, items in files.items() for item in items]
+    rules = {value.ref: place for value, place in placed if isinstance(value, Rule)}
+    pods = {value.uid: place for value, place in placed if isinstance(value, Pod)}
+    found = [(*rules[finding.rule], str(finding)) for finding in lint_world(world, settings, wall_now)]
+    found += [(*pods[finding.pod.uid], str(finding)) for finding in lint_pods(world)]
     return tuple(Problem(file=file, line=line, path="", what=what) for file, line, what in found)
 
 

@@ -7,8 +7,8 @@ import typer
 
 def demo(
     *,
-    is_json: Annotated[bool, typer.Option("--json", help="One JSON document with every step, for programs.")] = False,
-    is_kept: Annotated[bool, typer.Option("--keep", help="End with a shell in one of the pods, to play in.")] = False,
+    is_json: Annotated[bool, typer.Option("--json", metavar="", help="One JSON document with every step, for programs.")] = False,
+    is_kept: Annotated[bool, typer.Option("--keep", metavar="", help="End with a shell in one of the pods, to play in.")] = False,
 ) -> None:
     """Build pods and an internet in namespaces, run dnsfw between them, and try everything that it must allow and refuse.
 

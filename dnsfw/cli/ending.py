@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 
@@ -14,10 +15,20 @@ _PIPE_WIDTH = 10_000  # nothing is folded where there is no terminal
 
 
 class Listing(Console):
-    """As wide as the terminal; leaves a pipe's end to `quiet_end`."""
+    """As wide as the terminal; in a pipe nothing is folded and no line is filled up. Leaves a pipe's end to `quiet_end`."""
 
     def __init__(self) -> None:
-        super().__init__(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+        self._is_piped = not sys.stdout.isatty()
+        super().__init__(highlight=False, width=_PIPE_WIDTH if self._is_piped else None)
+
+    def print(self, *objects: Any, **how: Any) -> None:  # noqa: ANN401 - as rich has it
+        if not self._is_piped:
+            super().print(*objects, **how)
+            return
+        with self.capture() as paper:
+            super().print(*objects, **how)
+        sys.stdout.write("\n".join(line.rstrip() for line in paper.get().split("\n")))
+        sys.stdout.flush()
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError

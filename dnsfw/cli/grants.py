@@ -21,10 +21,14 @@ _NARROW = 120  # below, each grant takes two lines
 
 def grants(
     *,
-    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Only pods of this namespace.")] = None,
-    pod: Annotated[str | None, typer.Option("--pod", help="Only pods of this name.")] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Only granted for this name, or *.SUFFIX for all below it.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, max=MOST_GRANTS, help="At most so many; 0 is all of them.")] = 1000,
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Only pods of this namespace.")] = None,
+    pod: Annotated[str | None, typer.Option("--pod", metavar="NAME", help="Only pods of this name.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Only granted for this name, or *.SUFFIX for all below it.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="COUNT", min=0, max=MOST_GRANTS, help="At most so many; 0 is all of them.")
+    ] = 1000,
     output: FormatOption = Format.TABLE,
     api: ApiOption = None,
     api_token_file: TokenOption = None,

@@ -4,6 +4,8 @@ A command's module is imported only when it is called: `dnsfw check` in a hook m
 """
 
 import importlib
+import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -41,8 +43,13 @@ def _app(words: Sequence[str]) -> typer.Typer:
     for name, summary in COMMANDS.items():
         # What is not called is only listed; its own help is not asked for either.
         command = _load(name) if name in words else _listed
-        app.command(name, short_help=summary, help=None if name in words else summary)(command)
+        app.command(name, short_help=summary, help=_help(command) if name in words else summary)(command)
     return app
+
+
+def _help(command: Callable[..., Any]) -> str:
+    """The docstring by paragraphs: where its lines end in the source is no matter for a terminal."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(command) or "")
 
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -66,6 +73,8 @@ def _show_version(is_asked: bool) -> None:
 
 
 def _root(
-    _version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", metavar="", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """A per-pod DNS egress firewall: a pod reaches only what DNS has just told it, for names its rules allow."""

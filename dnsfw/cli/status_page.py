@@ -61,12 +61,12 @@ def _state(upstream: UpstreamView) -> tuple[str, str]:
 
 def _upstream_counts(upstream: UpstreamView) -> str:
     rtt = f", {upstream.rtt_us / 1000:.1f} ms" if upstream.rtt_us else ""
-    return f"  {upstream.queries:,} queries, {upstream.failures:,} failures{rtt}"
+    return f"  {_count(upstream.queries, 'query', 'queries')}, {_count(upstream.failures, 'failure')}{rtt}"
 
 
 def _rules(view: StatusView) -> Lines:
     if view.snapshot.serial:
-        yield Text(f"{view.snapshot.rules:,} rules, snapshot {view.snapshot.serial}, in force for {span(view.snapshot.age_s)}")
+        yield Text(f"{_count(view.snapshot.rules, 'rule')}, snapshot {view.snapshot.serial}, in force for {span(view.snapshot.age_s)}")
     else:
         yield Text("none yet", _ODD)
 
@@ -82,19 +82,19 @@ def _pods(view: StatusView) -> Lines:
 
 def _grants(view: StatusView) -> Lines:
     total = f" of {view.numbers_total:,}" if view.numbers_total else ""
-    yield Text(f"{view.grants:,} live, {view.numbers_used:,}{total} decision numbers in use")
+    yield Text(f"{_count(view.grants, 'address', 'addresses')} granted, {view.numbers_used:,}{total} decision numbers in use")
 
 
 def _kernel(view: StatusView) -> Lines:
     kernel = view.kernel
     yield _text(f"table {kernel.table}, Linux {kernel.version}, {' '.join(kernel.features)}".rstrip(", "))
     times = f", p50 {kernel.commit_p50_us:.0f} µs, p99 {kernel.commit_p99_us:.0f} µs" if kernel.commits else ""
-    yield Text(f"{kernel.commits:,} commits{times}", "").append(
+    yield Text(f"{_count(kernel.commits, 'commit')}{times}", "").append(
         f", {kernel.commit_failures:,} failed", _BAD if kernel.commit_failures else ""
     )
     checked = "never" if kernel.structure_checked_s is None else f"{span(kernel.structure_checked_s)} ago"
     yield Text(f"structure compared {checked}, ").append(
-        f"rebuilt {kernel.structure_repairs:,} times", _ODD if kernel.structure_repairs else ""
+        f"rebuilt {_count(kernel.structure_repairs, 'time')}", _ODD if kernel.structure_repairs else ""
     )
 
 
@@ -115,9 +115,9 @@ def _refused(view: StatusView) -> Lines:
     most = sorted(view.refused, key=lambda pod: -(pod.refused_packets + pod.would_refuse_packets))
     for pod in most[:_MOST_PODS]:
         would = f", {pod.would_refuse_packets:,} would be" if pod.would_refuse_packets else ""
-        yield _text(f"{pod.namespace}/{pod.pod}  {pod.refused_packets:,} packets{would}")
+        yield _text(f"{pod.namespace}/{pod.pod}  {_count(pod.refused_packets, 'packet')}{would}")
     if len(most) > _MOST_PODS:
-        yield Text(f"and {len(most) - _MOST_PODS:,} more pods; -o json has all")
+        yield Text(f"and {_count(len(most) - _MOST_PODS, 'more pod')}; -o json has all")
 
 
 def _audit(view: StatusView) -> Lines:
@@ -137,7 +137,11 @@ def _cache(view: StatusView) -> Lines:
     cache = view.cache
     asked = cache.hits + cache.misses
     rate = f", {cache.hits / asked:.0%} of {asked:,} from it" if asked else ""
-    yield Text(f"{cache.entries:,} answers, {cache.bytes / 1_000_000:.1f} MB{rate}")
+    yield Text(f"{_count(cache.entries, 'answer')}, {cache.bytes / 1_000_000:.1f} MB{rate}")
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def _text(text: str, style: str = "") -> Text:

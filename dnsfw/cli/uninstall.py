@@ -2,11 +2,12 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dnsfw import locks
+from dnsfw.audit.reader import reading
 from dnsfw.enforce.settings import EnforceSettings
 from dnsfw.enforce.uninstall import Removed
 from dnsfw.enforce.uninstall import uninstall as remove
@@ -23,35 +24,44 @@ class UninstallError(DnsfwError):
     """Something is still there; the message says what."""
 
 
+class UninstallUsageError(DnsfwError):
+    """A flag of `uninstall` that cannot be."""
+
+    exit_code = 2
+
+
 def uninstall(
     table: Annotated[str, typer.Option(metavar="NAME", envvar="DNSFW_TABLE", help="The table to remove.")] = "dnsfw",
     mark_mask: Annotated[str, typer.Option(metavar="MASK", envvar="DNSFW_MARK_MASK", help="The bits of the mark.")] = "0xffff0000",
     audit_db: Annotated[
         Path | None, typer.Option(metavar="PATH", envvar="DNSFW_AUDIT_DB", help="Where the audit and the journal lie.")
     ] = None,
-    purge_audit: Annotated[bool, typer.Option("--purge-audit", help="Delete the audit's records, too.")] = False,
+    purge_audit: Annotated[bool, typer.Option("--purge-audit", metavar="", help="Delete the audit's records, too.")] = False,
 ) -> None:
     """Remove every trace from the kernel: the table, the marks of connections, and the journal.
 
     Stop `dnsfw run` first. The audit is evidence, so it stays unless --purge-audit is given.
     """
     path = audit_db or state_folder() / "audit.db"
-    settings = EnforceSettings(table=table, ct_mask=_mask(mark_mask), journal=path.parent / f"{table}.journal")
+    table = _parsed("table", table)
+    settings = EnforceSettings(table=table, ct_mask=_parsed("mark-mask", mark_mask), journal=path.parent / f"{table}.journal")
     with locks.hold(table):
         try:
+            if purge_audit:
+                _check_ours(path)
             removed = asyncio.run(_remove(settings))
+            purged = _purged(path) if purge_audit else []
         except (NftError, ConntrackError, OSError) as error:
             raise UninstallError(f"not all could be removed: {error}") from error
-        _say(settings, removed, _purged(path) if purge_audit else [], path)
+        _say(settings, removed, purged, path)
 
 
-def _mask(text: str) -> int:
-    setting = next(each for each in SETTINGS if each.name == "mark-mask")
+def _parsed(name: str, text: str) -> Any:  # noqa: ANN401 - each setting has a type of its own
+    setting = next(each for each in SETTINGS if each.name == name)
     try:
-        mask: int = setting.parse(text)
+        return setting.parse(text)
     except Unfit as unfit:
-        raise UninstallError(f"--mark-mask: {unfit}") from unfit
-    return mask
+        raise UninstallUsageError(f"--{name}: {unfit}") from unfit
 
 
 async def _remove(settings: EnforceSettings) -> Removed:
@@ -61,6 +71,13 @@ async def _remove(settings: EnforceSettings) -> Removed:
     finally:
         connections.close()
         await kernel.close()
+
+
+def _check_ours(path: Path) -> None:
+    """AuditError for a file of somebody else's: a mistyped --audit-db must not cost it."""
+    if path.exists() and path.stat().st_size:
+        with reading(path):
+            return
 
 
 def _purged(path: Path) -> list[Path]:

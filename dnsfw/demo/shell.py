@@ -15,24 +15,25 @@ from dnsfw.demo.scene import Scene
 
 _HINTS = """You are in the pod [bold]shop/app1-a[/]. Things to try:
 
-  [cyan]connect www.github.com 443[/]      allowed
-  [cyan]connect api.weather.gov 443[/]     refused: that is app2's
-  [cyan]connect 198.51.100.99 443[/]       refused: no question, no way out
-  [cyan]pod2 connect api.weather.gov 443[/]  the same from app2's pod
-  [cyan]node nft list table inet dnsfw[/]  what the kernel has
-  [cyan]grants[/] · [cyan]audit[/] · [cyan]status[/]         what dnsfw says
-  [cyan]$EDITOR $RULES/app1.yaml[/]        in force within a second
+  [cyan]connect www.github.com 443[/]        allowed
+  [cyan]connect api.weather.gov 443[/]       refused: that is app2's
+  [cyan]connect 198.51.100.99 443[/]         refused: no question, no way out
+  [cyan]pod2 connect api.weather.gov 443[/]  allowed: the same from app2's pod
+  [cyan]node nft list table inet dnsfw[/]    what the kernel has
+  [cyan]grants[/] · [cyan]audit[/] · [cyan]status[/]           what dnsfw says
+  [cyan]${EDITOR:-vi} $RULES/app1.yaml[/]    in force within a second
 
 [dim]exit ends the shell, and everything with it.[/]"""
 
 _RC = """
 PS1='\\[\\e[36m\\]shop/app1-a\\[\\e[0m\\] \\$ '
 connect() {{
+  [ $# = 2 ] || {{ echo "usage: connect NAME-OR-ADDRESS PORT" >&2; return 2; }}
   timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$1" "$2" 2>/dev/null && echo "connected to $1 port $2" || echo "no way to $1 port $2"
 }}
 export -f connect
 node() {{ nsenter --net=/proc/self/fd/{node} "$@"; }}
-pod2() {{ nsenter --net=/proc/self/fd/{pod2} bash -c '"$@"' bash "$@"; }}
+pod2() {{ nsenter --net=/proc/self/fd/{pod2} bash -c '"$@"' bash "${{@:-bash}}"; }}
 grants() {{ {python} -m dnsfw grants --api unix:{socket} "$@"; }}
 audit() {{ {python} -m dnsfw audit --audit-db {audit_db} "$@"; }}
 status() {{ {python} -m dnsfw status --api unix:{socket} "$@"; }}

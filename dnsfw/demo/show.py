@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
@@ -51,7 +51,11 @@ class Show:
 
     def audit(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """One line for what was asked in the same way and got the same."""
-        table = _table("What the audit has kept", ("pod", 0), ("asked for", 4), ("decision", 0), ("why", 3), ("answer", 3), ("times", 0))
+        # "protected-address" and "2001:db8:c0de::11" are not to be torn apart in 80 columns, and a longer name not in 100.
+        asked = 3 if self._console.width < 100 else 4
+        table = _table(
+            "What the audit has kept", ("pod", 0), ("asked for", asked), ("decision", 0), ("why", 3), ("answer", 3), ("times", 0)
+        )
         lines = Counter(_audit_line(entry) for entry in entries if entry["kind"] == "query")
         for line, count in lines.items():
             colour = {"allowed": "green", "refused": "red"}.get(line[2], "yellow")
@@ -91,8 +95,8 @@ def _table(title: str, *columns: tuple[str, int]) -> Table:
     """Columns with their share of the width; 0 is what the content needs."""
     table = Table(title=title, title_justify="left", title_style="bold cyan", expand=True, box=None, header_style="dim", pad_edge=False)
     for name, ratio in columns:
-        is_number = name in ("ends in", "times")
-        table.add_column(name, ratio=ratio or None, no_wrap=not ratio, overflow="fold", justify="right" if is_number else "left")
+        justify: JustifyMethod = "right" if name in {"ends in", "times"} else "left"
+        table.add_column(name, ratio=ratio or None, no_wrap=not ratio, overflow="fold", justify=justify)
     return table
 
 

@@ -108,7 +108,13 @@ def address_text(packed: bytes) -> str:
 
 
 def rule_of(verdict: NameVerdict) -> str:
-    return "" if verdict.rule is None else str(verdict.rule)
+    """The rule that decided; where an Audit rule would have made it another outcome, that one."""
+    rule = verdict.audited or verdict.rule
+    return "" if rule is None else str(rule)
+
+
+def reason_of(verdict: NameVerdict) -> Reason:
+    return verdict.reason if verdict.audited is None else Reason.AUDIT_MODE
 
 
 def decision_of(verdict: NameVerdict) -> str:

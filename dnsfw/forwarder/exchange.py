@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from dnsfw.clock import Instant
 from dnsfw.forwarder import respond, wire
-from dnsfw.forwarder.account import FAILED, REFUSED, UDP, Ending, Sender, decision_of, failure_of, record_of, rule_of
+from dnsfw.forwarder.account import FAILED, REFUSED, UDP, Ending, Sender, decision_of, failure_of, reason_of, record_of, rule_of
 from dnsfw.forwarder.answer import MAX_TTL, NO_TTL
 from dnsfw.forwarder.edns import Ede, InfoCode
 from dnsfw.forwarder.events import (
@@ -152,7 +152,7 @@ class Exchange:
         if not verdict.is_resolved:
             return self._refuse(verdict)
         if self.query.qtype == wire.ANY:
-            return self._end(respond.make_any(self.query), decision_of(verdict), verdict.reason)
+            return self._end(respond.make_any(self.query), decision_of(verdict), reason_of(verdict))
         if self._reply is None:
             self._stage = _Asking(now)
             return (Ask(self.query),)
@@ -215,7 +215,7 @@ class Exchange:
 
     def _refuse(self, verdict: NameVerdict) -> tuple[Effect, ...]:
         data = respond.make_error(self.query, REFUSAL_RCODES[self._settings.refusal], BLOCKED)
-        return self._end(data, REFUSED, verdict.reason)
+        return self._end(data, REFUSED, reason_of(verdict))
 
     def _fail(self, reason: Reason) -> tuple[Effect, ...]:
         decision, rcode, ede = failure_of(reason)

@@ -10,7 +10,9 @@ once, which takes 2 µs each where handling takes 10 to 20, and wait in line by 
 
 import asyncio
 import contextlib
+import errno
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -155,8 +157,26 @@ def bind(endpoint: Endpoint, kind: socket.SocketKind) -> socket.socket:
     except OSError as error:
         bound.close()
         word = "tcp" if kind == socket.SOCK_STREAM else "udp"
-        raise ListenError(f"cannot listen on {endpoint} ({word}): {(error.strerror or str(error)).lower()}") from error
+        raise ListenError(f"cannot listen on {endpoint} ({word}): {(error.strerror or str(error)).lower()}{_advice(error)}") from error
     return bound
+
+
+def _advice(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRNOTAVAIL:
+            return "; give the node that address first, such as `ip address add … dev lo`, or name another with --listen"
+        case errno.EADDRINUSE:
+            return "; another program listens there: stop it, or name another address with --listen"
+        case errno.EACCES | errno.EPERM:
+            return "; be root, or have CAP_NET_BIND_SERVICE"
+    return ""
+
+
+def try_endpoints(endpoints: Iterable[Endpoint]) -> None:
+    """Whether one could listen there now; ListenError for the first where not."""
+    for endpoint in endpoints:
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            bind(endpoint, kind).close()
 
 
 async def listen_udp(endpoint: Endpoint, handler: Handler, loop: asyncio.AbstractEventLoop) -> tuple[UdpListener, Endpoint]:

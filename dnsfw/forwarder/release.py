@@ -6,7 +6,7 @@ first name outside; what is answered beside a grant was granted.
 
 from typing import NamedTuple
 
-from dnsfw.forwarder.account import WOULD_REFUSE, decision_of
+from dnsfw.forwarder.account import WOULD_REFUSE, decision_of, reason_of
 from dnsfw.forwarder.answer import Answer
 from dnsfw.forwarder.events import Replied
 from dnsfw.names import Name
@@ -50,7 +50,7 @@ class Release(NamedTuple):
             return WOULD_REFUSE, outcome.reason
         if self.is_audited and self.removed and not self.verdict.would_refuse:
             return WOULD_REFUSE, Reason.PROTECTED_ADDRESS if self.protected else Reason.TOO_MANY_ADDRESSES
-        return decision_of(self.verdict), Reason.TOO_MANY_ADDRESSES if self.excess else self.verdict.reason
+        return decision_of(self.verdict), Reason.TOO_MANY_ADDRESSES if self.excess else reason_of(self.verdict)
 
 
 def release_of(subject: Subject, name: Name, verdict: NameVerdict, reply: Replied, most: int) -> Release:

@@ -25,7 +25,7 @@ def compile_snapshot(world: World, settings: PolicySettings, wall_now: WallTime,
     maker = _PolicyMaker(settings, prepared, wall_now, previous)
     groups = selection.groups(pod for pod in world.pods if not pod.is_host_network)
     subjects = {pod.uid: Subject(pod, policy) for places, pods in groups for policy in (maker.policy(places),) for pod in pods}
-    holders = _holders(subject.pod for subject in subjects.values())
+    holders = holders_of(subject.pod for subject in subjects.values())
     return Snapshot(
         serial=serial,
         subjects=subjects,
@@ -48,7 +48,8 @@ def _next_change(rules: Iterable[Rule], wall_now: WallTime) -> WallTime | None:
     return min((date for date in dates if date is not None), default=None)
 
 
-def _holders(pods: Iterable[Pod]) -> dict[IPAddress, list[Pod]]:
+def holders_of(pods: Iterable[Pod]) -> dict[IPAddress, list[Pod]]:
+    """Which pods have an address; more than one is a conflict."""
     holders: dict[IPAddress, list[Pod]] = defaultdict(list)
     for pod in pods:
         for address in dict.fromkeys(pod.addresses):

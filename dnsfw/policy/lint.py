@@ -1,16 +1,16 @@
-"""Rules that are right but hardly meant: what `dnsfw check` warns of.
+"""Rules and pods that are right but hardly meant: what `dnsfw check` warns of.
 
-Pure. Always true: a warning keeps no rule from being taken into force, and is about the rules as written, so it does not come and go with
-the pods (but for "selects no pod").
+Pure. Always true: a warning keeps nothing from being taken into force, and one about a rule is about it as written, so it does not come and
+go with the pods (but for "selects no pod").
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dnsfw.clock import WallTime
-from dnsfw.policy.compile import is_audit
+from dnsfw.policy.compile import holders_of, is_audit
 from dnsfw.policy.content import rule_content
-from dnsfw.policy.model import IPAddress, IPNetwork, Mode, PolicySettings, Rule, RuleRef, World
+from dnsfw.policy.model import IPAddress, IPNetwork, Mode, Pod, PolicySettings, Rule, RuleRef, World
 from dnsfw.policy.prepare import prepare
 from dnsfw.policy.select import NAMESPACE_NAME, keys_of
 from dnsfw.policy.selection import Selection, in_order
@@ -44,6 +44,36 @@ def lint_world(world: World, settings: PolicySettings, wall_now: WallTime) -> tu
         ]
         findings += [Finding(rule.ref, text) for text in texts]
     return tuple(findings)
+
+
+@dataclass(frozen=True, slots=True)
+class PodFinding:
+    """One warning about one pod."""
+
+    pod: Pod
+    what: str
+
+    def __str__(self) -> str:
+        return f"pod {self.pod}: {self.what}"
+
+
+def lint_pods(world: World) -> tuple[PodFinding, ...]:
+    """Pods that will not be served as their rules say."""
+    return tuple(PodFinding(pod, what) for pod, what in (*_in_the_nodes_network(world), *_with_others_addresses(world)))
+
+
+def _in_the_nodes_network(world: World) -> Iterator[tuple[Pod, str]]:
+    selection = Selection(prepare(in_order(world.rules), {}), world.namespace_labels)
+    for pod in world.pods:
+        if pod.is_host_network and selection.places(pod):
+            yield pod, "its rules are not enforceable, it shares the node's network (hostNetwork)"
+
+
+def _with_others_addresses(world: World) -> Iterator[tuple[Pod, str]]:
+    for address, pods in holders_of(pod for pod in world.pods if not pod.is_host_network).items():
+        for pod in pods if len(pods) > 1 else ():
+            others = ", ".join(str(other) for other in pods if other is not pod)
+            yield pod, f"not served at {address}, which {others} has too; one of them has to go"
 
 
 def _selecting_nothing(world: World, rules: Sequence[Rule]) -> set[int]:

@@ -3,6 +3,7 @@
 Reads the file of `--config`. Every value stays text here, with its place for messages.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,9 @@ class Given(NamedTuple):
     place: str
 
 
+# Kubernetes tells each pod of the services of its namespace in variables; one may be called "dnsfw" or "dnsfw-…".
+_OF_A_SERVICE = re.compile(r"DNSFW_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_[0-9]+_(?:TCP|UDP|SCTP)\w*)")
+
 Flags = Mapping[str, str | Sequence[str] | None]
 Said = Mapping[str, tuple[Given, ...]]
 
@@ -48,9 +52,23 @@ def _from_flags(flags: Flags) -> dict[str, tuple[Given, ...]]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[Given, ...]]:
-    """An empty variable says nothing; of a repeatable setting, it holds several separated by spaces."""
+    """An empty variable says nothing; of a repeatable setting, it holds several separated by spaces. Raises SettingsError for a variable
+    that is no setting's: a mistyped DNSFW_PROTECTED_CIDR must not pass for one that is not there.
+    """
+    if unknown := sorted(filter(_is_mistyped, environ)):
+        raise SettingsError([f"{name}: unknown setting; {_meant(name)}" for name in unknown])
     said = ((setting, environ.get(setting.variable, "")) for setting in SETTINGS)
     return {setting.name: tuple(_split(setting, text)) for setting, text in said if text}
+
+
+def _is_mistyped(variable: str) -> bool:
+    is_known = variable == "DNSFW_CONFIG" or any(variable == setting.variable for setting in SETTINGS)
+    return variable.startswith("DNSFW_") and not is_known and not _OF_A_SERVICE.fullmatch(variable)
+
+
+def _meant(variable: str) -> str:
+    near = guess(variable.removeprefix("DNSFW_"), [setting.variable.removeprefix("DNSFW_") for setting in SETTINGS])
+    return near.replace('"', '"DNSFW_', 1) or "`dnsfw run --help` lists all"
 
 
 def _split(setting: Setting, text: str) -> Iterator[Given]:

@@ -33,9 +33,20 @@ def default_api() -> ApiAddress:
 
 
 def api_from(flag: str | None, environ: Mapping[str, str]) -> ApiAddress:
-    """Where a command finds the running process: its flag, else DNSFW_API, else the default. Raises Unfit."""
-    said = flag or environ.get("DNSFW_API")
-    return api_address(said) if said else default_api()
+    """Where a command finds the running process: its flag, else DNSFW_API, else the default, else the system's: whoever has forgotten
+    `sudo` is to hear that, not that nothing runs. Raises Unfit.
+    """
+    if said := flag or environ.get("DNSFW_API"):
+        return api_address(said)
+    own = default_api()
+    is_own = isinstance(own, UnixAddress) and own.path.exists()
+    return own if is_own or not _SYSTEM_RUNTIME.is_dir() else UnixAddress(_SYSTEM_RUNTIME / "dnsfw.sock")
+
+
+def audit_to_read() -> Path:
+    """Where `dnsfw audit` looks if nobody says, likewise."""
+    own = state_folder() / "audit.db"
+    return own if own.exists() or not _SYSTEM_STATE.is_dir() else _SYSTEM_STATE / "audit.db"
 
 
 def _is_system(folder: Path) -> bool:

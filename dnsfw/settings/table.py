@@ -72,7 +72,7 @@ SETTINGS: tuple[Setting, ...] = (
         "upstreams",
         values.upstream,
         "ADDR[:PORT]",
-        "Ask this resolver; the first that answers is kept.",
+        "Ask this resolver; repeatable, the first that answers is kept.",
         is_required=True,
     ),
     Setting("rules", Owner.FILES, "rules", values.path, "PATH", "File or folder of rules; watched.", is_required=True),
@@ -92,7 +92,7 @@ SETTINGS: tuple[Setting, ...] = (
         "interfaces",
         values.interface,
         "IFACE",
-        "The pods' interfaces, by name or such as veth*; without any, the source guards are off.",
+        "The pods' interfaces, by name or such as veth*; repeatable; without any, the source guards are off.",
     ),
     _many(
         "cluster-cidr",
@@ -116,7 +116,7 @@ SETTINGS: tuple[Setting, ...] = (
         "protected_networks",
         values.network,
         "CIDR",
-        "No name ever opens it; beside loopback, link-local, multicast and the like.",
+        "No name ever opens it; beside loopback, link-local, multicast and the like; repeatable.",
     ),
     Setting(
         "refusal",
@@ -134,7 +134,14 @@ SETTINGS: tuple[Setting, ...] = (
         "on|off",
         "off: every name resolves, only addresses are gated; default on.",
     ),
-    _audit("audit-db", Owner.AUDIT, "path", values.path, "PATH", "The audit's database; the journal of grants lies beside it."),
+    _audit(
+        "audit-db",
+        Owner.AUDIT,
+        "path",
+        values.path,
+        "PATH",
+        "The audit's database, the journal beside it; default /var/lib/dnsfw/audit.db as root, else in the user's state folder.",
+    ),
     _audit("audit-days", Owner.AUDIT, "max_age_s", values.days, "DAYS", "Older records are deleted; default 30."),
     _audit(
         "audit-size",
@@ -144,7 +151,14 @@ SETTINGS: tuple[Setting, ...] = (
         "SIZE",
         "Beyond this, the oldest records are deleted; default 1GiB.",
     ),
-    _audit("api", Owner.API, "address", values.api_address, "unix:PATH|ADDR:PORT", "Where status, grants and metrics are served."),
+    _audit(
+        "api",
+        Owner.API,
+        "address",
+        values.api_address,
+        "unix:PATH|ADDR:PORT",
+        "Where status, grants and metrics are served; default unix:/run/dnsfw/dnsfw.sock as root, else in the user's runtime folder.",
+    ),
     _audit("api-token-file", Owner.API, "token", values.token_of, "FILE", "What clients must show; needed on TCP beyond loopback."),
     _audit("log-format", Owner.LOG, "format", values.choice({each.value: each for each in LogFormat}), "text|json", "Default text."),
     _audit(

@@ -62,6 +62,7 @@ def test_senseless_moment_says_what_would_be_right(text: str) -> None:
         pytest.param("WWW.example.net", "www.example.net", id="exact"),
         pytest.param(r"a\.b.example.net", r"a\.b.example.net", id="escaped-dot"),
         pytest.param(r"\000.example.net", r"\000.example.net", id="escaped-octet"),
+        pytest.param(r"a\*.example.net", "a*.example.net", id="escaped-star"),
         pytest.param(".", ".", id="root"),
     ],
 )
@@ -70,9 +71,9 @@ def test_name_filter_is_read(text: str, expected: str) -> None:
     assert str(parse_name_filter(text)) == expected
 
 
-@pytest.mark.parametrize("text", ["", "*foo.example.net", "a..b", "*.*.example.net"])
+@pytest.mark.parametrize("text", ["", "*foo.example.net", "foo*.example.net", "www.*", "a..b", "*.*.example.net"])
 def test_senseless_name_is_refused(text: str) -> None:
-    """A mistyped filter must not show everything."""
+    """A mistyped filter must not show everything, nor that there is nothing."""
     with pytest.raises(DnsfwError):
         parse_name_filter(text)
 

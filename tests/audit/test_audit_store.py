@@ -161,13 +161,16 @@ def test_foreign_file_is_refused_and_untouched(path: Path, content: bytes) -> No
     with pytest.raises(ForeignDatabaseError, match="left alone; name another file with --audit-db"):
         Store(AuditSettings(path=path), "one", T0)
     assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]  # /etc/passwd.lock, for one, would keep everybody from changing users
 
 
-def test_foreign_tables_are_refused_and_untouched(path: Path) -> None:
-    """A database without an application's mark may still be somebody's."""
+@pytest.mark.parametrize("version", [pytest.param(0, id="no-version"), pytest.param(1, id="our-version"), pytest.param(2, id="another")])
+def test_foreign_tables_are_refused_and_untouched(path: Path, version: int) -> None:
+    """A database without an application's mark may still be somebody's, whatever version it has."""
     path.parent.mkdir()
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE diary (text)")
+        database.execute(f"PRAGMA user_version = {version}")
     database.close()
     content = path.read_bytes()
 

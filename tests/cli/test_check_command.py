@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,37 @@ def test_what_cannot_be_read(call, tmp_path: Path) -> None:
         f"error: {tmp_path}/link.yaml: does not exist",
         f"error: {tmp_path}/none.yaml: does not exist",
     ]
+
+
+def test_pods_that_will_not_be_served_are_told(call, rules: Path, tmp_path: Path) -> None:
+    """Two live pods with one address, and pods in the node's network, before it is in force."""
+    pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {0}, namespace: shop, uid: {0}, labels: {{app: app1}}}}\n{1}\n"
+    path = tmp_path / "pods.yaml"
+    path.write_text(
+        pod.format("one", "status: {podIPs: [{ip: 10.1.0.5}, {ip: 10.1.0.6}]}")
+        + pod.format("two", "status: {podIPs: [{ip: 10.1.0.5}]}")
+        + pod.format("host", "spec: {hostNetwork: true}\nstatus: {podIPs: [{ip: 10.1.0.6}]}")
+        + pod.format("old", "status: {phase: Succeeded, podIPs: [{ip: 10.1.0.6}]}")
+    )
+    code, _, err = call(rules, path)
+
+    assert code == 0
+    assert sorted(err.splitlines()) == [
+        f"warning: {path}:12: pod shop/host: its rules are not enforceable, it shares the node's network (hostNetwork)",
+        f"warning: {path}:2: pod shop/one: not served at 10.1.0.5, which shop/two has too; one of them has to go",
+        f"warning: {path}:7: pod shop/two: not served at 10.1.0.5, which shop/one has too; one of them has to go",
+    ]
+
+
+def test_pipe_in_a_folder_is_not_waited_for(call, tmp_path: Path) -> None:
+    """Nobody may ever write to it, and `dnsfw run` would refuse it too."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+
+    assert call(tmp_path) == (
+        1,
+        "0 rules and 0 pods in 1 file: 1 error, 0 warnings\n",
+        f"error: {tmp_path}/pipe.yaml: is not a regular file\n",
+    )
 
 
 def test_pipe_can_be_checked() -> None:

@@ -1,5 +1,7 @@
 """`dnsfw` itself: finds its commands, loads only the one that is called, and says what went wrong."""
 
+import asyncio
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -8,6 +10,8 @@ from pathlib import Path
 import pytest
 from netns import in_netns
 
+from dnsfw.audit.pipeline import AuditPipeline
+from dnsfw.audit.settings import AuditSettings
 from dnsfw.cli.main import COMMANDS, main
 
 
@@ -38,6 +42,16 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 
     assert code == 0
     assert f"dnsfw {name}" in out
+    # What Python calls a value's type tells people nothing, and beside a switch it is wrong.
+    assert re.findall(r"--(?!help).*<(?:bool|str|int).*>", out) == []
+
+
+def test_help_is_wrapped_by_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a docstring's lines end in the source does not show."""
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 300)
+    _, out, _ = ended(capsys, "run", "--help")
+
+    assert "or in the environment (DNSFW_CLUSTER_DOMAIN; several values separated by spaces)." in out
 
 
 def test_unknown_command_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,6 +74,41 @@ def test_wrong_settings_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @in_netns
+@pytest.mark.parametrize(
+    ("flag", "value", "told"),
+    [
+        pytest.param("--table", "a/../../b", '--table: "a/../../b" is not a table\'s name; a letter, then letters, digits', id="table"),
+        pytest.param("--mark-mask", "7", '--mark-mask: "7" is not a run of bits; at least 8 bits', id="mask"),
+    ],
+)
+def test_wrong_flags_of_uninstall_exit_2(capsys: pytest.CaptureFixture[str], flag: str, value: str, told: str) -> None:
+    """As those of `run`, before anything is touched: a table's name is also that of the journal which is removed."""
+    code, _, err = ended(capsys, "uninstall", flag, value)
+
+    assert code == 2
+    assert err.startswith(f"error: {told}")
+
+
+@in_netns
+def test_purge_takes_no_file_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped --audit-db costs nobody a file; a database of ours goes, with its log."""
+    diary, ours = tmp_path / "diary", tmp_path / "audit.db"
+    diary.write_text("Dear diary")
+    asyncio.run(_written(ours))
+    refused = ended(capsys, "uninstall", "--purge-audit", "--audit-db", str(diary))
+    done = ended(capsys, "uninstall", "--purge-audit", "--audit-db", str(ours))
+
+    assert refused == (1, "", f"error: {diary} is not an audit database of dnsfw and was left alone; name another file with --audit-db\n")
+    assert diary.exists()
+    assert (done[0], ours.exists()) == (0, False)
+
+
+async def _written(path: Path) -> None:
+    pipeline = AuditPipeline(AuditSettings(path=path))
+    await pipeline.start()
+    await pipeline.stop(5.0)
+
+
 def test_broken_documents_at_start_exit_1(tmp_path: Path) -> None:
     """With the same words as `dnsfw check`; what is said on the way there is said about them alone."""
     rules = tmp_path / "rules.yaml"

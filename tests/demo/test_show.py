@@ -51,6 +51,16 @@ def test_same_questions_share_a_line_of_the_audit() -> None:
     assert "2 queries on record, 1 gaps" in text
 
 
+def test_no_reason_or_address_is_torn_apart_in_80_columns() -> None:
+    """Half a word on the next line reads as another word."""
+    protected = QUERY | {"reason": "protected-address", "rule": "shop/app1", "name": "metadata.github.com"}
+    answered = QUERY | {"decision": "allowed", "reason": "allowed", "rule": "shop/app1", "addresses": ["2001:db8:c0de::14"]}
+    text = shown(80, lambda show: show.audit([protected, answered]))
+
+    assert {"protected-address", "2001:db8:c0de::14", "shop/app1"} <= set(text.split())
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
 def test_grants_say_when_they_end() -> None:
     """The remaining time stands beside each grant."""
     assert "40 s" in shown(100, lambda show: show.grants([GRANT]))

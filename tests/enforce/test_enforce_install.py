@@ -92,7 +92,7 @@ async def test_a12_flood_of_short_ttls_costs_no_commit(node: Node) -> None:
     before = len(node.kernel.commits)
     for _ in range(100):
         outcome = await node.told("a", "www.example.net", "192.0.2.1", ttl=0)
-        assert outcome == Granted(until=node.clock.now() + 40, ttl=0, count=1)
+        assert outcome == Granted(until=node.clock.now() + 40, ttl=0, grants=1)
 
     assert len(node.kernel.commits) == before
 
@@ -103,7 +103,7 @@ async def test_renewal_before_the_answer_outlives_the_grant(node: Node) -> None:
     node.clock.advance(15)
     outcome = await node.told("a", "www.example.net", "192.0.2.1", ttl=60)
 
-    assert outcome == Granted(until=node.clock.now() + 70, ttl=60, count=1)
+    assert outcome == Granted(until=node.clock.now() + 70, ttl=60, grants=1)
     (element,) = node.elements("port4").values()
     assert element.expires_ms == 70_000
 
@@ -123,7 +123,7 @@ async def test_answered_ttl_ends_before_the_grant(node: Node) -> None:
     await node.change([WEB, short], [POD, OTHER])
     outcome = await node.told("a", "www.example.net", "192.0.2.1", ttl=600)
 
-    assert outcome == Granted(until=node.clock.now() + 25, ttl=20, count=2)
+    assert outcome == Granted(until=node.clock.now() + 25, ttl=20, grants=2)
 
 
 async def test_name_that_is_not_allowed_installs_nothing(node: Node) -> None:

@@ -15,7 +15,7 @@ from dnsfw.demo import topology
 POUR = str(Path(__file__).parent / "pour.py")
 RATE = 2000
 PODS = 8
-SECONDS = int(os.environ.get("DNSFW_SOAK_SECONDS", "600"))
+SECONDS = int(os.environ.get("SOAK_SECONDS", "600"))
 WARM_S = 60
 GROWTH_KB = 5 * 1024
 

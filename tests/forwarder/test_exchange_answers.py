@@ -25,7 +25,7 @@ from exchanges import (
     run,
     through,
 )
-from small_world import SOURCE, UNFILTERED, allow, subject
+from small_world import SOURCE, UNFILTERED, allow, deny, subject
 from wire_messages import ANSWERED, TO_QUESTION, a, ask, cname, header, name, opt, packed, question, response, rr, soa
 
 from dnsfw.audit.record import QueryRecord
@@ -38,6 +38,8 @@ from dnsfw.forwarder.events import (
 )
 from dnsfw.forwarder.wire import Query
 from dnsfw.policy.grants import Granted
+from dnsfw.policy.model import Mode, RuleRef
+from dnsfw.policy.snapshot import Subject
 
 
 def test_answer_waits_for_the_kernel() -> None:
@@ -150,6 +152,40 @@ def test_answers_that_need_no_grant(who, text: str, decision: str, reason: str) 
 
     assert data == response(a(ONE, 50), text=text, ident=7)
     assert (record.decision, record.reason, record.addresses, record.ttl, record.grants) == (decision, reason, ONE, 50, 0)
+
+
+TRIED = replace(allow("*.example.org", mode=Mode.AUDIT), ref=RuleRef(namespace="shop", name="tried", uid="r3"))
+TRIED_DENY = replace(deny("*.example.net"), mode=Mode.AUDIT)
+
+
+@pytest.mark.parametrize(
+    ("who", "text", "said"),
+    [
+        pytest.param(subject(allow("*.example.net"), TRIED), "www.example.org", ("refused", "audit-mode", "shop/tried"), id="would-allow"),
+        pytest.param(subject(allow("*.example.net"), TRIED), "www.example.com", ("refused", "no-rule", ""), id="would-not-either"),
+        pytest.param(
+            subject(allow("*.example.net"), TRIED_DENY), "www.example.net", ("would-refuse", "audit-mode", "never"), id="would-deny"
+        ),
+        pytest.param(subject(TRIED_DENY), "www.example.net", ("would-refuse", "audit-mode", "never"), id="would-deny-of-an-open-pod"),
+        pytest.param(
+            subject(allow("*.example.net"), TRIED, settings=UNFILTERED),
+            "www.example.org",
+            ("passed", "audit-mode", "shop/tried"),
+            id="would-allow-unfiltered",
+        ),
+    ],
+)
+def test_the_record_names_the_audit_rule_that_would_change_the_outcome(who: Subject, text: str, said: tuple[str, str, str]) -> None:
+    """Beside an enforced rule an Audit rule changes nothing, but what it would have made of the question is recorded."""
+    exchange = exchange_of(ask(text))
+    effects = exchange.handle(Identified(who), T0)
+    if isinstance(effects[0], Ask):
+        effects = exchange.handle(replied(response(a(ONE, 50), text=text), who, asked=exchange.query), T0)
+    if isinstance(effects[0], EnsureGrants):
+        effects = exchange.handle(GrantsSettled(Granted(until=inf, ttl=30, count=1), who), T0)
+    _, record = ends(effects)
+
+    assert (record.decision, record.reason, record.rule) == said
 
 
 @pytest.mark.parametrize(("sender", "is_truncated"), [(SENDER, True), (OVER_TCP, False)])

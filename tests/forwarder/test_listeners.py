@@ -12,7 +12,7 @@ import pytest
 
 from dnsfw.clock import SystemClock
 from dnsfw.forwarder.listener_tcp import TcpListener
-from dnsfw.forwarder.listener_udp import ClientAddress, ListenError, Way, listen_udp
+from dnsfw.forwarder.listener_udp import ClientAddress, ListenError, Way, listen_udp, try_endpoints
 from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
 from dnsfw.forwarder.timers import Timers
 
@@ -184,6 +184,17 @@ async def test_udp_answers_without_a_socket_or_room_are_counted() -> None:
     listener.close()
 
     assert listener.counts.unsent == 2
+
+
+def test_an_address_that_the_node_lacks_is_told_how_to_give() -> None:
+    """The commonest first mistake: what `--listen` names is not there yet."""
+    with pytest.raises(ListenError) as caught:
+        try_endpoints([Endpoint(ip_address("127.0.0.1"), 0), Endpoint(ip_address("192.0.2.53"), 53)])
+
+    assert str(caught.value) == (
+        "cannot listen on 192.0.2.53:53 (udp): cannot assign requested address; "
+        "give the node that address first, such as `ip address add … dev lo`, or name another with --listen"
+    )
 
 
 @pytest.mark.parametrize("kind", [pytest.param(socket.SOCK_DGRAM, id="udp"), pytest.param(socket.SOCK_STREAM, id="tcp")])

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from dnsfw.cli.main import COMMANDS
+from dnsfw.policy.reasons import Reason
+from dnsfw.settings import settings_from
 from dnsfw.settings.table import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +38,27 @@ def test_yaml_of_the_documents_passes_the_check(document: Path, tmp_path: Path) 
     done = subprocess.run([sys.executable, "-m", "dnsfw", "check", str(tmp_path)], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_settings_file_of_the_documents_says_what_the_command_says(tmp_path: Path) -> None:
+    """`dnsfw run --config` of the operations page is the README's `dnsfw run`, flag by flag."""
+    (config,) = blocks(ROOT / "docs" / "operations.md", "yaml settings")
+    (tmp_path / "dnsfw.yaml").write_text(config)
+    (words,) = [words for words in commands(ROOT / "README.md") if words[:2] == ["dnsfw", "run"]]
+    flags: dict[str, list[str]] = {}
+    for flag, value in zip(words[2::2], words[3::2], strict=True):
+        flags.setdefault(flag.removeprefix("--"), []).append(value.strip("'"))
+    single = {name: value[-1] if name in {"rules", "pods"} else value for name, value in flags.items()}
+
+    assert settings_from({}, {}, tmp_path / "dnsfw.yaml") == settings_from(single, {})
+
+
+def test_every_reason_is_explained() -> None:
+    """Each word that the audit may give as a reason stands in the page for rule writers, or among the limits."""
+    pages = "".join((ROOT / "docs" / name).read_text() for name in ("writing-rules.md", "limits.md", "operations.md"))
+    ours = {Reason.ALLOWED, Reason.NOT_READY, Reason.RULES_CHANGED, Reason.MALFORMED_QUERY, Reason.STOPPING}  # dnsfw's own affair, or plain
+
+    assert {reason.value for reason in set(Reason) - ours if f"`{reason.value}`" not in pages and f'"{reason.value}"' not in pages} == set()
 
 
 def test_the_first_rule_selects_the_example_pod(tmp_path: Path) -> None:

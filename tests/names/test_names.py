@@ -55,9 +55,9 @@ def test_parse_name(text: str, name: Name) -> None:
         pytest.param("a\\", 'name "a\\": a backslash must be followed by three digits or a printable character', id="backslash-at-the-end"),
         pytest.param(r"a\12", 'name "a\\12": a backslash must be followed by three digits or a printable character', id="two-digits"),
         pytest.param(r"a\256", 'name "a\\256": \\256 is no octet, 255 is the largest', id="no-octet"),
-        pytest.param("a b", 'name "a b": " " must be written as \\DDD (an international name as its A-label)', id="space"),
-        pytest.param("b\xfc", 'name "b\xfc": "\xfc" must be written as \\DDD (an international name as its A-label)', id="u-label"),
-        pytest.param("a\n", 'name "a\\n": "\\n" must be written as \\DDD (an international name as its A-label)', id="newline"),
+        pytest.param("a b", 'name "a b": " " must be written as \\DDD', id="space"),
+        pytest.param("b\xfc", 'name "b\xfc": write its A-label: "xn--b-eha"', id="u-label"),
+        pytest.param("a\n", 'name "a\\n": "\\n" must be written as \\DDD', id="newline"),
     ],
 )
 def test_parse_name_refuses(text: str, message: str) -> None:

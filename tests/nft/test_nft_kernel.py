@@ -396,6 +396,7 @@ def test_without_the_capability_we_say_so() -> None:
     with pytest.raises(NotPermittedError) as caught:
         probe()
     assert not isinstance(caught.value, TableOwnedError)
+    assert str(caught.value).endswith("Operation not permitted; be root, or have CAP_NET_ADMIN")
 
 
 def drop_capabilities() -> None:

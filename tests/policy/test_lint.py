@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from worlds import EVERYBODY, SETTINGS, WEB, allow, cluster, deny, having, leave, peer, pod, rule, where
 
-from dnsfw.policy.lint import Finding, lint_world
+from dnsfw.policy.lint import Finding, lint_pods, lint_world
 from dnsfw.policy.model import Action, LeaseLimits, Mode, Operator, Pod, Rule, RuleRef, World
 
 A = rule("a", peer("a.example.net", on=[WEB]))
@@ -19,6 +19,22 @@ def lint(*rules: Rule, pods: tuple[Pod, ...] = (), namespaces: dict[str, dict[st
 def test_good_rules_are_not_warned_of() -> None:
     """Nothing to say."""
     assert lint(A, deny("d", peer("evil.example")), pods=(pod(),)) == []
+
+
+def test_pods_that_are_not_served() -> None:
+    """Of two live pods with one address neither is; a pod in the node's network matters only where a rule selects it."""
+    one, two = pod("one", "10.244.0.5"), pod("two", "10.244.0.5", "10.244.0.6")
+    host, other = pod("host", "10.244.0.6", is_host_network=True), pod("other")
+
+    def found(*pods: Pod, rules: tuple[Rule, ...] = (A,)) -> list[str]:
+        return [str(finding) for finding in lint_pods(World(rules=rules, pods=pods))]
+
+    assert found(one, host, other, rules=()) == []
+    assert found(one, host, other) == ["pod shop/host: its rules are not enforceable, it shares the node's network (hostNetwork)"]
+    assert found(one, two) == [
+        "pod shop/one: not served at 10.244.0.5, which shop/two has too; one of them has to go",
+        "pod shop/two: not served at 10.244.0.5, which shop/one has too; one of them has to go",
+    ]
 
 
 def test_a_finding_names_its_rule() -> None:

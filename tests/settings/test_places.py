@@ -15,6 +15,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     for variable in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(places, "_SYSTEM_STATE", tmp_path / "lib" / "dnsfw")
+    monkeypatch.setattr(places, "_SYSTEM_RUNTIME", tmp_path / "run" / "dnsfw")
     return tmp_path
 
 
@@ -27,11 +29,9 @@ def ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return uid_map
 
 
-def test_root_of_the_machine_has_the_system_s_folders(ids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_of_the_machine_has_the_system_s_folders(ids: Path, tmp_path: Path) -> None:
     """Root in the initial user namespace, where the folders can be made."""
     ids.write_text("         0          0 4294967295\n")
-    monkeypatch.setattr(places, "_SYSTEM_STATE", tmp_path / "lib" / "dnsfw")
-    monkeypatch.setattr(places, "_SYSTEM_RUNTIME", tmp_path / "run" / "dnsfw")
 
     assert places.state_folder() == tmp_path / "lib" / "dnsfw"
     assert default_api() == UnixAddress(tmp_path / "run" / "dnsfw" / "dnsfw.sock")
@@ -74,3 +74,21 @@ def test_commands_find_the_process_by_flag_or_environment() -> None:
     """As `dnsfw run` itself: the flag wins."""
     assert api_from(None, {"DNSFW_API": "unix:/a"}) == UnixAddress(Path("/a"))
     assert api_from("[::1]:9155", {"DNSFW_API": "unix:/a"}) == TcpAddress(ip_address("::1"), 9155)
+
+
+def test_commands_of_others_find_the_systems_process(ids: Path, home: Path) -> None:
+    """A user without one of their own is told of the one that is root's, rather than that there is none."""
+    ids.write_text("0 1000 1\n")
+    (home / "lib" / "dnsfw").mkdir(parents=True)
+    (home / "run" / "dnsfw").mkdir(parents=True)
+
+    assert api_from(None, {}) == UnixAddress(home / "run" / "dnsfw" / "dnsfw.sock")
+    assert places.audit_to_read() == home / "lib" / "dnsfw" / "audit.db"
+
+    own = home / ".local" / "state" / "dnsfw"
+    own.mkdir(parents=True)
+    (own / "dnsfw.sock").touch()
+    (own / "audit.db").touch()
+
+    assert api_from(None, {}) == UnixAddress(own / "dnsfw.sock")
+    assert places.audit_to_read() == own / "audit.db"

@@ -145,6 +145,18 @@ def test_flag_wins_over_environment_over_file(tmp_path: Path) -> None:
     assert (settings.policy.is_dns_filtered, settings.enforce.grants_per_node) == (False, 5000)
 
 
+def test_mistyped_variable_is_told() -> None:
+    """It would otherwise be as if nothing had been said; what Kubernetes says of services called dnsfw is not ours."""
+    services = {"DNSFW_SERVICE_HOST", "DNSFW_PORT", "DNSFW_PORT_53_UDP_ADDR", "DNSFW_METRICS_SERVICE_PORT_HTTP"}
+    mistyped = {"DNSFW_PROTECTED_CIDRS": "192.0.2.0/24", "DNSFW_DNSFILTER": "off", "DNSFW_SURPRISE": ""}
+
+    assert faults({}, {"DNSFW_CONFIG": "x", "UNRELATED": "x"} | dict.fromkeys(services, "x") | mistyped) == [
+        'DNSFW_DNSFILTER: unknown setting; did you mean "DNSFW_DNS_FILTER"?',
+        'DNSFW_PROTECTED_CIDRS: unknown setting; did you mean "DNSFW_PROTECTED_CIDR"?',
+        "DNSFW_SURPRISE: unknown setting; `dnsfw run --help` lists all",
+    ]
+
+
 def test_file_says_the_same_as_flags(tmp_path: Path) -> None:
     """The keys are the flags' names; a repeatable setting may stand alone."""
     config = tmp_path / "dnsfw.yaml"

@@ -238,6 +238,26 @@ def test_crash_while_rules_change(own_site: Site, web: list[Pod]) -> None:
         assert web[1].fetch("www.example.net").is_connected, pause
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        pytest.param(("--api", "unix:{folder}/other.sock"), "cannot listen on 169.254.20.53:53 (udp): address already in use", id="dns"),
+        pytest.param(("--listen", "169.254.20.53:5353"), "another dnsfw answers there", id="api"),
+    ],
+)
+def test_program_that_cannot_listen_leaves_the_kernel_alone(own_site: Site, flags: tuple[str, str], told: str) -> None:
+    """A table of its own, without anybody who grants in it, would close the pods that the first one serves."""
+    folder = own_site.lab.folder
+    arguments = [*own_site.program.arguments, "--table", "other", "--audit-db", f"{folder}/other.db"]
+    if flags[0] == "--listen":
+        arguments = arguments[arguments.index("--upstream") :]
+    done = own_site.lab.dnsfw("run", *arguments, *(flag.format(folder=folder) for flag in flags), timeout=20)
+
+    assert (done.status, told in done.stderr) == (1, True), done.stderr
+    assert "table inet other" not in own_site.lab.run("nft", "list", "tables").stdout
+    assert own_site.status()["ready"]
+
+
 def test_second_program_is_refused(own_site: Site) -> None:
     """Two on one node would fight: the second says so and goes, the first does not notice."""
     folder = own_site.lab.folder
