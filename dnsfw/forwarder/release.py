@@ -93,5 +93,4 @@ def _judged_as(policy: Policy, name: Name, verdict: NameVerdict, chain: tuple[Na
 def _protected(policy: Policy, verdict: NameVerdict, answer: Answer) -> tuple[bytes, ...]:
     if not answer.located or verdict.reason is Reason.CLUSTER_NAME or policy.stance not in (Stance.AUDIT, Stance.ENFORCE):
         return ()
-    covers = protection_of(policy.settings).covers
-    return tuple(dict.fromkeys([located.packed for located in answer.located if covers(located.packed)]))
+    return protection_of(policy.settings).among(answer.located)
