@@ -32,6 +32,7 @@ from dnsfw.forwarder.events import (
 )
 from dnsfw.forwarder.release import Release, release_of
 from dnsfw.forwarder.settings import ForwarderSettings, Refusal
+from dnsfw.forwarder.wildcards import refusal_below_wildcard
 from dnsfw.forwarder.wire import Query, Rejected
 from dnsfw.names import Name
 from dnsfw.policy.grants import Granted, GrantOutcome, NotGranted
@@ -152,6 +153,11 @@ class Exchange:
         self._rule = rule_of(verdict)
         if not verdict.is_resolved:
             return self._refuse(verdict)
+        match refusal_below_wildcard(self.query, identity.policy, verdict, self._settings):
+            case Reason.DOH_CANARY as reason:
+                return self._end(respond.make_error(self.query, wire.NXDOMAIN, BLOCKED), REFUSED, reason)
+            case Reason() as reason:
+                return self._fail(reason)
         if self.query.qtype == wire.ANY:
             return self._end(respond.make_any(self.query), decision_of(verdict), verdict.reason)
         if self._reply is None:

@@ -99,6 +99,10 @@ class Policy:
         """What a question for this name gets; the rules' names alone count, whatever the addresses will be."""
         return self._found(name).verdict
 
+    def is_written_out(self, name: Name) -> bool:
+        """Whether a rule that can allow has this very name, not only a wildcard above it."""
+        return any(self.entries[place].can_allow for place, _ in self._indexes.names.written_out(name))
+
     def judge(self, name: Name, address: bytes) -> tuple[Permit, ...]:
         """What an answer that gives this packed address for this name permits; nothing, ever, for a protected address."""
         is_protected_, reach = self._reach(address)
