@@ -5,6 +5,7 @@ CNAMEs lead to. Where one refuses what another reads, one of these reasons must 
 
 question  We refuse: not one question, or one that is not written as we wrote ours; who answers us repeats it (U3, U4).
 header    We refuse: a name that lies in the header by a pointer would change with the id and the flags, which are ours to set.
+opt       We refuse: an OPT whose root is a pointer to one. RFC 6891 §6.1.2 wants the octet itself, and no server writes it otherwise.
 size      We refuse: an address of the wrong length (U10); dnspython keeps it as unknown data.
 rdata     They refuse: data that is not as its type wants it. It goes on as it came (RFC 3597); that of A, AAAA and CNAME we refuse, too.
 owner     They refuse: a bad pointer or label in the owner of a record that cannot grant, which we never follow; else we refuse it, too.
@@ -38,7 +39,7 @@ from dnsfw.forwarder.wire import AAAA, CNAME, HEADER_SIZE, IN, PAST_THE_END, A, 
 dns.rdata.load_all_types()
 
 OPT, TSIG = 41, 250
-REASONS = ("", "question", "header", "size", "rdata", "owner", "tsig")
+REASONS = ("", "question", "header", "opt", "size", "rdata", "owner", "tsig")
 OWNERS = [b"\xc0\x0c"] * 4 + [
     b"\xc0\x10",
     b"\1a\xc0\x10",
@@ -193,6 +194,8 @@ def reason_with_dnspython(data: bytes, found: Answer | Malformed, theirs: Any) -
             return "question"
         if found.detail == "an address of the wrong length":
             return "size"
+        if has_pointing_opt(data):
+            return "opt"
         return "header" if lies_in_the_header(data, found) else f"ours alone: {found.detail}"
     if not isinstance(theirs, Exception):
         return ""
@@ -205,6 +208,12 @@ def reason_with_dnspython(data: bytes, found: Answer | Malformed, theirs: Any) -
 
 def lies_in_the_header(data: bytes, found: Malformed) -> bool:
     return "backwards" in found.detail and any(data.find(bytes([0xC0, low]), HEADER_SIZE) >= 0 for low in range(HEADER_SIZE))
+
+
+def has_pointing_opt(data: bytes) -> bool:
+    counts = [int.from_bytes(data[at : at + 2], "big") for at in (6, 8, 10)]
+    found = read_records(data, HEADER_SIZE + len(asked_by(data)), sum(counts))
+    return any(record.rtype == OPT and data[record.start] >= 0xC0 for record in found)
 
 
 def has_bad_owner(data: bytes, found: Answer) -> bool:

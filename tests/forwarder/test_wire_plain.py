@@ -63,6 +63,7 @@ def test_shortcut_is_taken_by_plain_answers() -> None:
         response(a(ONE), flags=ANSWERED | 3),
         response(a(ONE), additional=(opt(ttl=1 << 24),)),
         response(a(ONE), additional=(opt(),))[:-1],
+        response(a(ONE), additional=(opt(options=bytes(12)),))[:-1],
         response(a(ONE))[:-1],
         response(a(ONE), text="other.example.net"),
     ):
