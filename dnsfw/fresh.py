@@ -18,11 +18,12 @@ from dnsfw.forwarder import events, respond, wire
 from dnsfw.forwarder.account import REFUSED, UDP, Sender, decision_of, listed, reason_of, rule_of
 from dnsfw.forwarder.answer import NO_TTL, Answer
 from dnsfw.forwarder.edns import opt_record
-from dnsfw.forwarder.exchange import BLOCKED, REFUSAL_RCODES, Exchange
+from dnsfw.forwarder.exchange import BLOCKED, LEAST_RECORD, REFUSAL_RCODES, Exchange
 from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.listener_udp import ClientAddress, Way
 from dnsfw.forwarder.perform import GRANT_SECONDS, TIMER_SECONDS, Call, Performer
 from dnsfw.forwarder.settings import ForwarderSettings
+from dnsfw.forwarder.wildcards import CANARY, has_limits
 from dnsfw.names import Name, format_name
 from dnsfw.policy.grants import Granted, GrantOutcome, Grants
 from dnsfw.policy.snapshot import NameVerdict, Subject
@@ -129,6 +130,7 @@ class Fresh:
         self._sink = sink
         self._clock = clock
         self._patience = settings.answer_seconds - GRANT_SECONDS - TIMER_SECONDS
+        self._is_limited = has_limits(settings)
         self._shapes: dict[bytes, Shape | None] = {}
         self._parents: dict[bytes, str] = {}
         self._words: dict[int, Words] = {}
@@ -148,7 +150,7 @@ class Fresh:
         if not verdict.is_resolved:
             self._refuse(data, end, who, shape, way, address, name, words)
             return Taken.ASKED
-        if not verdict.is_granting or verdict.would_refuse or qtype not in (wire.A, wire.AAAA):
+        if not verdict.is_granting or verdict.would_refuse or qtype not in (wire.A, wire.AAAA) or name == CANARY or self._is_limited:
             return Taken.NOT
         flight = Flight(self, data, who, shape, way, address)
         flight.name, flight.end, flight.words = name, end, words
@@ -165,7 +167,7 @@ class Fresh:
             performer.upstreams.ask(UpstreamQuery(head + key + tail, key, shared_key), now + self._patience, flight.on_outcome)
             return Taken.ASKED
         received, age = hit
-        if not self._is_plain(received.answer, flight.who.subject):
+        if not self._is_plain(received.answer, flight):
             return Taken.NOT
         self._cache.gives(shared_key, received, now)
         performer.take(flight)
@@ -177,7 +179,7 @@ class Fresh:
         if flight.is_common and isinstance(outcome, Reply) and self._is_current(subject):
             key = flight.key
             received = performer.parse(key, key + flight.shape.bits, outcome)
-            if isinstance(received, events.Received) and self._is_plain(received.answer, subject):
+            if isinstance(received, events.Received) and self._is_plain(received.answer, flight):
                 self._grant(flight, events.Replied(received, subject), self._clock.now())
                 return
         performer.on_outcome(flight, outcome)
@@ -229,10 +231,13 @@ class Fresh:
         snapshot = self._state.snapshot
         return not self._state.trouble and snapshot is not None and snapshot.subjects.get(subject.pod.uid) is subject
 
-    def _is_plain(self, answer: Answer, subject: Subject) -> bool:
-        if answer.rcode or answer.is_truncated or not 0 < len(answer.addresses) <= self._settings.addresses_per_answer:
+    def _is_plain(self, answer: Answer, flight: Flight) -> bool:
+        count = len(answer.addresses)
+        if answer.rcode or answer.is_truncated or not 0 < count <= self._settings.addresses_per_answer:
             return False
-        return not any(map(subject.policy.covers, [located.packed for located in answer.located]))
+        if count * LEAST_RECORD > flight.shape.limit:
+            return False
+        return not flight.who.subject.policy.protected_among(answer.located)
 
     def _shape(self, data: bytes, end: int) -> Shape | None:
         """What stands around the question is nearly always one of a few; None: not for us."""
@@ -306,7 +311,7 @@ def _response(flight: Flight, replied: events.Replied, ttl_cap: int) -> bytes | 
         return None
     if replied.age or answer.max_ttl > ttl_cap:
         patched = bytearray(data)
-        respond.patch_ttls(patched, answer, replied.age, ttl_cap)
+        respond.patch_ttls(patched, data, answer, respond.Aging(replied.age, ttl_cap))
         data = bytes(patched)
     additional = (data[10] << 8 | data[11]) + (1 if shape.opt else 0) - (1 if opt_end else 0)
     head = asked[:2] + data[2:3] + _WITHOUT_MBZ[data[3]] + data[4:10] + additional.to_bytes(2, "big")

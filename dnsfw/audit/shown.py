@@ -3,6 +3,7 @@
 Pure.
 """
 
+import re
 from datetime import UTC, datetime
 
 from dnsfw.audit.record import Gap, QueryRecord
@@ -12,15 +13,24 @@ Shown = dict[str, str | int | float | list[str] | None]
 
 # IANA's DNS parameters; what is not here is shown as RFC 3597 §5 writes it.
 _TYPES = {
-    1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 13: "HINFO", 15: "MX", 16: "TXT", 17: "RP", 28: "AAAA", 29: "LOC", 33: "SRV",
-    35: "NAPTR", 39: "DNAME", 41: "OPT", 43: "DS", 44: "SSHFP", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 50: "NSEC3", 52: "TLSA", 64: "SVCB",
-    65: "HTTPS", 99: "SPF", 249: "TKEY", 250: "TSIG", 251: "IXFR", 252: "AXFR", 253: "MAILB", 254: "MAILA", 255: "ANY", 257: "CAA",
+    1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 13: "HINFO", 15: "MX", 16: "TXT", 17: "RP", 28: "AAAA", 29: "LOC",
+    33: "SRV", 35: "NAPTR", 39: "DNAME", 41: "OPT", 43: "DS", 44: "SSHFP", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 50: "NSEC3",
+    52: "TLSA", 64: "SVCB", 65: "HTTPS", 99: "SPF", 249: "TKEY", 250: "TSIG", 251: "IXFR", 252: "AXFR", 253: "MAILB", 254: "MAILA",
+    255: "ANY", 257: "CAA",
 }  # fmt: skip
+_NUMBERS = {name: number for number, name in _TYPES.items()}
 _RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED", 16: "BADVERS"}
 
 
 def type_name(number: int) -> str:
     return _TYPES.get(number) or f"TYPE{number}"
+
+
+def type_number(name: str) -> int | None:
+    """The other way round; None for what is no type."""
+    if match := re.fullmatch(r"TYPE([0-9]{1,5})", name):
+        return number if (number := int(match[1])) < 65536 else None
+    return _NUMBERS.get(name)
 
 
 def rcode_name(number: int) -> str | None:

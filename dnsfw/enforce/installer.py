@@ -313,16 +313,20 @@ def _together(outcomes: Sequence[GrantOutcome]) -> GrantOutcome:
 def wanted_of(ask: Ask, now: Instant) -> Iterator[Wanted]:
     """What the policy permits, address by address; what it does not permit is not asked for and stays closed."""
     policy, sizes = ask.subject.policy, ask.subject.sizes
+    limits, bound, until = None, 0, now
     for address in ask.addresses:
         if len(address) not in sizes:
             continue
         for permit in policy.judge(ask.name, address):
-            bound = answer_bound(ask.ttl, permit.limits)
-            yield Wanted(address, permit, now + bound, now + lease(ask.ttl, permit.limits), bound)
+            if permit.limits is not limits:
+                limits = permit.limits
+                bound, until = answer_bound(ask.ttl, limits), now + lease(ask.ttl, limits)
+            yield Wanted(address, permit, now + bound, until, bound)
 
 
 def _claim_of(row: Row, permit: Permit, name: Name) -> Claim | None:
     for claim in row:
-        if claim.name == name and claim.permit.rule == permit.rule and claim.permit.ports == permit.ports:
+        same = claim.permit
+        if claim.name == name and (same is permit or (same.rule == permit.rule and same.ports == permit.ports)):
             return claim
     return None

@@ -25,13 +25,17 @@ MOST_LISTED = 100  # addresses written out in a record
 UDP, TCP = "udp", "tcp"
 
 _NOTHING_TO_JUDGE = frozenset((Reason.NOT_SELECTED, Reason.CLUSTER_NAME, Reason.FILTER_OFF))
-_REFUSING = frozenset((Reason.UNKNOWN_SOURCE, Reason.NOT_SUPPORTED, Reason.QUERY_RATE, Reason.NAME_RATE))
+_REFUSING = frozenset(
+    (Reason.UNKNOWN_SOURCE, Reason.NOT_SUPPORTED, Reason.QUERY_RATE, Reason.NAME_RATE, Reason.WILDCARD_TYPE, Reason.WILDCARD_LENGTH)
+)
 _INFO_CODES = {
     Reason.UNKNOWN_SOURCE: InfoCode.PROHIBITED,
     Reason.POD_QUOTA: InfoCode.PROHIBITED,
     Reason.IN_FLIGHT: InfoCode.PROHIBITED,
     Reason.QUERY_RATE: InfoCode.PROHIBITED,
     Reason.NAME_RATE: InfoCode.PROHIBITED,
+    Reason.WILDCARD_TYPE: InfoCode.PROHIBITED,
+    Reason.WILDCARD_LENGTH: InfoCode.PROHIBITED,
     Reason.UPSTREAM_FAILED: InfoCode.NETWORK_ERROR,
     Reason.MALFORMED_ANSWER: InfoCode.NETWORK_ERROR,
     Reason.UPSTREAM_TIMEOUT: InfoCode.NO_REACHABLE_AUTHORITY,

@@ -32,6 +32,7 @@ from dnsfw.forwarder.events import (
 )
 from dnsfw.forwarder.release import Release, release_of
 from dnsfw.forwarder.settings import ForwarderSettings, Refusal
+from dnsfw.forwarder.wildcards import refusal_below_wildcard
 from dnsfw.forwarder.wire import Query, Rejected
 from dnsfw.names import Name
 from dnsfw.policy.grants import Granted, GrantOutcome, NotGranted
@@ -43,6 +44,7 @@ MAX_DECISIONS = 4  # rules that change this often while one query is answered: S
 # The same bytes for all refusals: a pod learns that a name is not for it, never why (A27).
 BLOCKED = Ede(InfoCode.BLOCKED)
 _TC = wire.TC >> 8  # as it stands in the header's third octet
+LEAST_RECORD = wire.MIN_RECORD_SIZE + 4  # of an address
 REFUSAL_RCODES = {Refusal.NXDOMAIN: wire.NXDOMAIN, Refusal.REFUSED: wire.REFUSED}
 
 
@@ -151,6 +153,11 @@ class Exchange:
         self._rule = rule_of(verdict)
         if not verdict.is_resolved:
             return self._refuse(verdict)
+        match refusal_below_wildcard(self.query, identity.policy, verdict, self._settings):
+            case Reason.DOH_CANARY as reason:
+                return self._end(respond.make_error(self.query, wire.NXDOMAIN, BLOCKED), REFUSED, reason)
+            case Reason() as reason:
+                return self._fail(reason)
         if self.query.qtype == wire.ANY:
             return self._end(respond.make_any(self.query), decision_of(verdict), reason_of(verdict))
         if self._reply is None:
@@ -171,7 +178,8 @@ class Exchange:
             return self._refuse(release.verdict)
         if release.is_emptied:
             return self._answer_emptied(release)
-        if not release.grantable:
+        if not release.grantable or self._is_cut(release):
+            # Whoever comes back over TCP for what was cut gets the grants with it.
             return self._answer(release, Granted(until=inf, ttl=MAX_TTL, grants=0))
         self._stage = _Granting(now, release)
         return (EnsureGrants(release.subject, release.name, release.grantable, release.ttl),)
@@ -189,13 +197,15 @@ class Exchange:
     def _answer(self, release: Release, outcome: GrantOutcome) -> tuple[Effect, ...]:
         cap, count = (outcome.ttl, outcome.grants) if isinstance(outcome, Granted) else (MAX_TTL, 0)
         received = release.reply.received
-        limit = self.query.udp_limit if self._sender.transport == UDP else respond.HIGHEST_LIMIT
         # A set: 4,000 addresses looked up in as many would hold everyone up for 300 ms.
         taken_out = frozenset() if release.is_audited else frozenset(release.removed)
         try:
-            data = respond.make_response(
-                self.query, received.data, received.answer, limit=limit, age=release.reply.age, ttl_cap=cap, removed=taken_out
-            )
+            if self._is_cut(release):
+                data = respond.make_truncated(self.query, received.data)
+            else:
+                data = respond.make_response(
+                    self.query, received.data, received.answer, limit=self._limit, age=release.reply.age, ttl_cap=cap, removed=taken_out
+                )
         except wire.WireError:
             return self._fail(Reason.MALFORMED_ANSWER)
         return self._end(
@@ -207,6 +217,14 @@ class Exchange:
             ttl=min(release.ttl, cap),
             grants=count,
         )
+
+    @property
+    def _limit(self) -> int:
+        return self.query.udp_limit if self._sender.transport == UDP else respond.HIGHEST_LIMIT
+
+    def _is_cut(self, release: Release) -> bool:
+        """Whether the addresses alone are longer than the client takes, so that it gets TC: seen before anything is done for them."""
+        return len(release.addresses) * LEAST_RECORD > self._limit
 
     def _answer_emptied(self, release: Release) -> tuple[Effect, ...]:
         data = respond.make_error(self.query, wire.NOERROR, BLOCKED)

@@ -40,34 +40,41 @@ def read_records(data: bytes, offset: int, count: int) -> list[Record]:
     return records
 
 
-def expand(data: bytes, offset: int, known: dict[int, bytes]) -> bytes:
+Known = dict[int, tuple[int, bytes]]
+"""A place at which a label or a pointer stands -> where the labels around it begin, and the name from there on."""
+
+
+def expand(data: bytes, offset: int, known: Known) -> bytes:
     """The name at `offset` without pointers, in the letters that stand there. `known` remembers each place on the way."""
-    trail: list[tuple[int, bytes]] = []
-    lowest, length = offset, 0
-    while (name := known.get(offset)) is None:
+    runs: list[tuple[int, int, list[int]]] = []  # labels that stand behind each other: start, end, places
+    start, lowest, length = offset, offset, 0
+    places: list[int] = []
+    while (found := known.get(offset)) is None:
+        places.append(offset)
         octet = data[offset]
         if octet == 0:
-            name = _ROOT
+            found = offset, _ROOT
             break
         if octet >= POINTER:
-            trail.append((offset, b""))
+            runs.append((start, offset, places))
             offset = (octet & MAX_LABEL) << 8 | data[offset + 1]
             if not HEADER_SIZE <= offset < lowest:  # a name that lies in the header would change with our id and flags
                 raise WireError("a pointer that does not lead backwards")
-            lowest = offset
+            start = lowest = offset
+            places = []
             continue
         length += octet + 1
         if octet > MAX_LABEL or length >= MAX_NAME:
             raise WireError("no proper name")
-        trail.append((offset, data[offset : offset + octet + 1]))
         offset += octet + 1
-    return _joined(trail, name, known)
+    runs.append((start, offset, places))
+    return _joined(data, runs, found[1][offset - found[0] :], known)
 
 
-def _joined(trail: Sequence[tuple[int, bytes]], name: bytes, known: dict[int, bytes]) -> bytes:
-    for offset, label in reversed(trail):
-        name = label + name
-        known[offset] = name
+def _joined(data: bytes, runs: Sequence[tuple[int, int, list[int]]], name: bytes, known: Known) -> bytes:
+    for start, end, places in reversed(runs):
+        name = data[start:end] + name
+        known.update(dict.fromkeys(places, (start, name)))
     if len(name) > MAX_NAME:
         raise WireError("a name of more than 255 octets")
     return name

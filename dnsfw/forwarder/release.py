@@ -92,5 +92,4 @@ def _judged_as(policy: Policy, name: Name, verdict: NameVerdict, chain: tuple[Na
 def _protected(policy: Policy, verdict: NameVerdict, answer: Answer) -> tuple[bytes, ...]:
     if not answer.located or verdict.reason is Reason.CLUSTER_NAME or policy.stance not in (Stance.AUDIT, Stance.ENFORCE):
         return ()
-    covers = policy.covers
-    return tuple(dict.fromkeys([located.packed for located in answer.located if covers(located.packed)]))
+    return policy.protected_among(answer.located)

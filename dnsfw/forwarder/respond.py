@@ -4,8 +4,9 @@ Pure. Always true: bytes of an answer are relayed as they came, but for the id, 
 response is never longer than its client takes; no two refusals differ in anything but what the client itself sent.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence, Set
 from struct import Struct
+from typing import NamedTuple
 
 from dnsfw.forwarder import wire
 from dnsfw.forwarder.answer import MAX_TTL, Answer
@@ -18,14 +19,19 @@ NEGATIVE_TTL = 5
 
 HIGHEST_LIMIT = 65535  # a TCP message's
 
-_TTL = Struct(">I")
-_COUNTS = Struct(">HHHH")
 # The root's SOA without names: an NXDOMAIN or NODATA without one must not be kept at all (RFC 2308 §5).
 _SOA_RECORD = (
     b"\x00" + wire.RECORD.pack(wire.SOA, wire.IN, NEGATIVE_TTL, 22) + b"\x00\x00" + Struct(">5I").pack(1, 3600, 600, 86400, NEGATIVE_TTL)
 )
 _ANY_TTL = 3600
 _HINFO_RECORD = b"\xc0\x0c" + wire.RECORD.pack(wire.HINFO, wire.IN, _ANY_TTL, 9) + b"\x07RFC8482\x00"
+
+
+class Aging(NamedTuple):
+    """What becomes of TTLs: seconds to take off, and the most that one of the answer section may be."""
+
+    age: int
+    cap: int
 
 
 def make_upstream_query(query: Query) -> bytes:
@@ -35,7 +41,7 @@ def make_upstream_query(query: Query) -> bytes:
 
 
 def make_response(
-    query: Query, message: bytes, answer: Answer, *, limit: int, age: int = 0, ttl_cap: int = MAX_TTL, removed: Container[bytes] = ()
+    query: Query, message: bytes, answer: Answer, *, limit: int, age: int = 0, ttl_cap: int = MAX_TTL, removed: Set[bytes] = frozenset()
 ) -> bytes:
     """Upstream's `message`, which `answer` describes, as the answer to `query`.
 
@@ -44,42 +50,88 @@ def make_response(
     """
     if answer.question_end == wire.HEADER_SIZE:
         return make_error(query, answer.rcode)
-    out = bytearray(message[: answer.end])
-    patch_ttls(out, answer, age, ttl_cap)
-    out = _without_opt(out, answer, removed)
-    flags = out[2] << 8 | out[3] & ~wire.MBZ
-    out[0:4] = query.id.to_bytes(2, "big") + flags.to_bytes(2, "big")
+    aging = Aging(age, ttl_cap)
+    taken = [start for start, packed in zip(answer.located_at, answer.located, strict=True) if packed in removed] if removed else []
+    opt_start, opt_end = answer.opt
+    if taken or (opt_end and opt_end != answer.end):
+        rest = _without(message, answer, taken, aging, limit)
+        if rest is None:
+            return make_truncated(query, message)
+        out = bytearray(rest)
+    else:
+        # Nearly always upstream's OPT, which is its hop's, stands at the end: it is cut off.
+        end = opt_start or answer.end
+        if end > limit:
+            return make_truncated(query, message)
+        out = bytearray(message[:end])
+        patch_ttls(out, message, answer, aging)
+        if opt_end:
+            out[10:12] = ((out[10] << 8 | out[11]) - 1).to_bytes(2, "big")
+    out[0:4] = query.id.to_bytes(2, "big") + _relayed_flags(message).to_bytes(2, "big")
     out[wire.HEADER_SIZE : answer.question_end] = query.question
     if query.edns is not None:
         additional = (out[10] << 8 | out[11]) + 1
         out[10:12] = additional.to_bytes(2, "big")
         out += opt_record(is_do=query.edns.is_do)
-    return bytes(out) if len(out) <= limit else _truncated(query, flags)
+    return bytes(out) if len(out) <= limit else make_truncated(query, message)
 
 
-def patch_ttls(out: bytearray, answer: Answer, age: int, cap: int) -> None:
-    if age == 0 and answer.max_ttl <= cap:
-        return
-    for place, offset in enumerate(answer.ttl_offsets):
-        ttl = _TTL.unpack_from(out, offset)[0]
-        ttl = max(ttl - age, 0) if ttl <= MAX_TTL else 0
-        _TTL.pack_into(out, offset, min(ttl, cap) if place < answer.answer_count else ttl)
+def _relayed_flags(message: bytes) -> int:
+    return message[2] << 8 | message[3] & ~wire.MBZ
 
 
-def _without_opt(out: bytearray, answer: Answer, removed: Container[bytes]) -> bytearray:
-    """Upstream's OPT is its hop's. Nearly always it is last, and there is nothing else to take out: then it is cut off."""
-    starts = [located.start for located in answer.located if located.packed in removed]
-    start, end = answer.opt
-    if starts or (end and end != answer.end):
-        return bytearray(without_records(bytes(out), answer.question_end, {start, *starts}))
-    if end:
-        del out[start:]
-        out[10:12] = ((out[10] << 8 | out[11]) - 1).to_bytes(2, "big")
-    return out
+def make_truncated(query: Query, message: bytes) -> bytes:
+    """TC and no records, for upstream's `message` where it is longer than its client takes."""
+    return _own(query, _relayed_flags(message) | wire.TC)
 
 
-def _truncated(query: Query, flags: int) -> bytes:
-    return _own(query, flags | wire.TC)
+def patch_ttls(out: bytearray, message: bytes, answer: Answer, aging: Aging) -> None:
+    if aging.age or answer.max_ttl > aging.cap:
+        _patch(out, message, answer.ttl_offsets[: answer.answer_count], aging)
+        _patch(out, message, answer.ttl_offsets[answer.answer_count :], aging._replace(cap=MAX_TTL))
+
+
+def _patch(out: bytearray, message: bytes, offsets: Sequence[int], aging: Aging) -> None:
+    """An answer has few different TTLs: those met before are looked up, 0.2 µs each where working them out takes 0.6."""
+    age, cap = aging
+    known: dict[bytes, bytes] = {}
+    for offset in offsets:
+        before = message[offset : offset + 4]
+        if (after := known.get(before)) is None:
+            ttl = int.from_bytes(before, "big")
+            after = known[before] = min(max(ttl - age, 0) if ttl <= MAX_TTL else 0, cap).to_bytes(4, "big")
+        out[offset : offset + 4] = after
+
+
+def _without(message: bytes, answer: Answer, taken: Sequence[int], aging: Aging, limit: int) -> bytes | None:
+    """Without upstream's OPT and the records that start at `taken`; None if that is longer than `limit`."""
+    starts = frozenset((*taken, answer.opt[0]))
+    if _is_plain(message, answer):
+        return _spliced(message, answer, starts, aging)
+    out = bytearray(message[: answer.end])
+    patch_ttls(out, message, answer, aging)
+    return without_records(bytes(out), answer.question_end, starts, limit)
+
+
+def _is_plain(message: bytes, answer: Answer) -> bool:
+    """Whether there is nothing but addresses of one family and of the very name asked for (and an OPT behind them)."""
+    return (
+        len(answer.located) == len(answer.ttl_offsets) == answer.answer_count
+        and answer.opt[1] in (0, answer.end)
+        and len(set(map(len, answer.located))) == 1
+        and all(message[start : start + 2] == wire.TO_QUESTION for start in answer.located_at)
+    )
+
+
+def _spliced(message: bytes, answer: Answer, starts: Container[int], aging: Aging) -> bytes:
+    """What `without_records` gives for a plain answer, where no pointer comes to mean another name: 0.5 µs a record instead of 4."""
+    size = wire.PLAIN_HEAD + len(answer.located[0])
+    kept = [message[start : start + size] for start in answer.located_at if start not in starts]
+    head = wire.HEADER.pack(*wire.HEADER.unpack_from(message)[:3], len(kept), 0, 0) + message[wire.HEADER_SIZE : answer.question_end]
+    spliced = head + b"".join(kept)
+    out = bytearray(spliced)
+    _patch(out, spliced, range(len(head) + wire.PLAIN_TTL_AT, len(out), size), aging)
+    return bytes(out)
 
 
 def make_error(query: Query, rcode: int, ede: Ede | None = None) -> bytes:

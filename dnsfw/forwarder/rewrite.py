@@ -1,13 +1,14 @@
 """A message without some of its records, where cutting them out would move what pointers mean.
 
 Pure; slow and rare: an answer with protected addresses in it, or an OPT that is not last. Always true: every name that may hold a pointer
-is written anew (owners compressed, names in data spelled out), so what is kept means what it meant.
+is written anew (owners compressed, names in data spelled out), so what is kept means what it meant; no more is written than its reader
+takes, whatever pointers would unfold to (64 kB to 2 MB).
 """
 
 from collections.abc import Container
 
 from dnsfw.forwarder import wire
-from dnsfw.forwarder.records import Record, expand, read_records
+from dnsfw.forwarder.records import Known, Record, expand, read_records
 
 # The data of the types that may be compressed (RFC 1035 §3.3, RFC 3597 §4), as its parts: octets, "n" a name, "s" a string. What is
 # left is copied, as the data of all other types is: those must not hold pointers.
@@ -35,25 +36,31 @@ _LAYOUTS: dict[int, tuple[int | str, ...]] = {
 _HIGHEST_POINTER = 0x3FFF
 
 
-def without_records(message: bytes, question_end: int, starts: Container[int]) -> bytes:
+def without_records(message: bytes, question_end: int, starts: Container[int], limit: int) -> bytes | None:
     """`message` without the records that start at `starts`; its other records, and what they mean, in the same order.
 
-    WireError where the data of a record is not what its type says.
+    None if that is longer than `limit`. WireError where the data of a record is not what its type says.
     """
     try:
-        return _rewritten(message, question_end, starts)
+        return _rewritten(message, question_end, starts, limit)
     except wire.PAST_THE_END as error:
         raise wire.WireError("shorter than it says") from error
 
 
-def _rewritten(message: bytes, question_end: int, starts: Container[int]) -> bytes:
+def _rewritten(message: bytes, question_end: int, starts: Container[int], limit: int) -> bytes | None:
     ident, flags, questions, *counts = wire.HEADER.unpack_from(message)
     records = read_records(message, question_end, sum(counts))
     writer = _Writer(message, question_end)
     kept = []
     for count in counts:
         section, records = records[:count], records[count:]
-        kept.append(sum([writer.take(record) for record in section if record.start not in starts]))
+        kept.append(0)
+        for record in section:
+            if record.start not in starts:
+                writer.take(record)
+                kept[-1] += 1
+                if len(writer.out) > limit:
+                    return None
     return wire.HEADER.pack(ident, flags, questions, *kept) + bytes(writer.out[wire.HEADER_SIZE :])
 
 
@@ -62,16 +69,15 @@ class _Writer:
 
     def __init__(self, message: bytes, question_end: int) -> None:
         self.message = message
-        self.known: dict[int, bytes] = {}
+        self.known: Known = {}
         self.out = bytearray(message[:question_end])
         self.places: dict[bytes, int] = {message[wire.HEADER_SIZE : question_end - 4]: wire.HEADER_SIZE}
 
-    def take(self, record: Record) -> int:
+    def take(self, record: Record) -> None:
         rdata = self._data(record)
         self.out += self._owner(expand(self.message, record.start, self.known))
         self.out += wire.RECORD.pack(record.rtype, record.rclass, record.ttl, len(rdata))
         self.out += rdata
-        return 1
 
     def _owner(self, name: bytes) -> bytes:
         if (place := self.places.get(name)) is not None and len(name) > 1:

@@ -48,6 +48,8 @@ class ForwarderSettings:
     in_flight_per_pod: queries of one pod that may wait at the same time.
     queries_per_second: of one pod; 0: as many as it likes, in fair turns with the others.
     names_per_minute: different names that one pod may ask for below the patterns of one rule; 0: as many as it likes.
+    wildcard_refused_types: record types that are refused where only a wildcard allows the name.
+    wildcard_name_octets, wildcard_label_octets: the longest name (in wire form) and label that a wildcard alone allows; 0: as DNS does.
     addresses_per_answer: that many are granted and answered; the rest of a larger answer is left out.
     tcp_connections: open connections in all. tcp_connections_per_pod: those of one source address.
     tcp_pipelined: queries of one connection that may wait at the same time.
@@ -69,6 +71,9 @@ class ForwarderSettings:
     in_flight_per_pod: int = 1_000
     queries_per_second: int = 0
     names_per_minute: int = 0
+    wildcard_refused_types: tuple[int, ...] = ()
+    wildcard_name_octets: int = 0
+    wildcard_label_octets: int = 0
     addresses_per_answer: int = 1_000
     tcp_connections: int = 1_000
     tcp_connections_per_pod: int = 100

@@ -48,9 +48,9 @@ class NameIndex:
         self._exact = _Table((pattern.name, place, ports) for pattern, place, ports in rows if not pattern.is_wildcard)
         self._below = _Table((pattern.name, place, ports) for pattern, place, ports in rows if pattern.is_wildcard)
 
-    def has_exact(self, name: Name) -> bool:
-        """Whether a pattern without wildcard names it."""
-        return name in self._exact
+    def written_out(self, name: Name) -> Hits:
+        """The hits of patterns that are this very name."""
+        return self._exact.get(name, ())
 
     def find(self, tails: Sequence[Name]) -> Hits:
         """The hits of the name whose `parents` these are."""

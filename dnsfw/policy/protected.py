@@ -41,6 +41,8 @@ _LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 # Its addresses with nothing but zeros up to 0.0.0.0/8 at the very end: zero in each of these readings.
 _LOCAL_NAT64_ZEROS = IPv6Network("64:ff9b:1::/104")
 _ALL_32 = (1 << 32) - 1
+_MASKED = frozenset(int(each.network_address) >> 96 for each in (_TEREDO, _LOCAL_NAT64))
+"""The first 32 bits of whatever a mask matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,21 @@ class Protection:
     masks: tuple[Mask, ...]
     _ipv4: Ranges
     _ipv6: Ranges
+    _near4: frozenset[bytes]  # the first two octets that protected addresses have
+    _near6: frozenset[bytes]
 
     def covers(self, address: bytes) -> bool:
         """Is this packed address protected?"""
         value = int.from_bytes(address)
         if len(address) == 4:
             return self._ipv4.hold(value, value)
-        return self._ipv6.hold(value, value) or any(value & each.mask == each.value for each in self.masks)
+        return self._ipv6.hold(value, value) or (value >> 96 in _MASKED and any(value & each.mask == each.value for each in self.masks))
+
+    def among(self, addresses: Iterable[bytes]) -> tuple[bytes, ...]:
+        """Those that are protected, each once. Most are far from any such: 0.2 µs each, where `covers` takes 1 to 3."""
+        near4, near6 = self._near4, self._near6
+        close = [address for address in addresses if address[:2] in (near4 if len(address) == 4 else near6)]
+        return tuple(dict.fromkeys(filter(self.covers, close)))
 
     def encloses(self, network: IPNetwork) -> bool:
         """Is every address of the network protected?"""
@@ -104,7 +114,8 @@ def protection_of(settings: PolicySettings) -> Protection:
     written = [each for each in plain if isinstance(each, IPv6Network)]
     ipv6 = tuple(collapse_addresses([*written, *_embedding(ipv4), _LOCAL_NAT64_ZEROS]))
     masks = tuple(chain.from_iterable(_masks(each) for each in ipv4))
-    return Protection((*ipv4, *ipv6), masks, _ranges(ipv4), _ranges(ipv6))
+    near = frozenset({_LOCAL_NAT64.network_address.packed[:2], _TEREDO.network_address.packed[:2]})
+    return Protection((*ipv4, *ipv6), masks, _ranges(ipv4), _ranges(ipv6), _near(ipv4, 16), _near(ipv6, 112) | near)
 
 
 def is_protected(settings: PolicySettings, address: bytes) -> bool:
@@ -134,6 +145,11 @@ def _ranges(networks: Iterable[IPNetwork]) -> Ranges:
             starts.append(first)
             ends.append(last)
     return Ranges(tuple(starts), tuple(ends))
+
+
+def _near(networks: Iterable[IPNetwork], shift: int) -> frozenset[bytes]:
+    spans = [range(int(each.network_address) >> shift, (int(each.broadcast_address) >> shift) + 1) for each in networks]
+    return frozenset(octets.to_bytes(2) for octets in chain.from_iterable(spans))
 
 
 def _embedding(networks: Iterable[IPv4Network]) -> Iterator[IPv6Network]:

@@ -4,7 +4,7 @@ Pure. Always true: a snapshot never changes, and what a policy answers depends o
 it has judged (bounded: a full memory is emptied, so that a flood of names costs time, not space), which is invisible from outside.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -109,6 +109,10 @@ class Policy:
         """What a question for this name gets; the rules' names alone count, whatever the addresses will be."""
         return self._found(name).verdict
 
+    def is_written_out(self, name: Name) -> bool:
+        """Whether a rule that can allow has this very name, not only a wildcard above it."""
+        return any(self.entries[place].can_allow for place, _ in self._indexes.names.written_out(name))
+
     def judge(self, name: Name, address: bytes) -> tuple[Permit, ...]:
         """What an answer that gives this packed address for this name permits; nothing, ever, for a protected address."""
         is_protected_, reach = self._reach(address)
@@ -119,9 +123,9 @@ class Policy:
             return found.permits
         return self._of_hits(joined((found.hits, reach))).permits
 
-    def covers(self, address: bytes) -> bool:
-        """Whether this packed address is protected; remembered for `judge`, which will be asked next."""
-        return self._reach(address).is_protected
+    def protected_among(self, addresses: Iterable[bytes]) -> tuple[bytes, ...]:
+        """Those packed addresses that are protected, each once."""
+        return self._protection.among(addresses)
 
     def judge_address(self, address: bytes) -> tuple[Permit, ...]:
         """What the rules' CIDRs alone permit, a protected address too if they lie wholly inside a protected range."""
@@ -131,7 +135,7 @@ class Policy:
         """Names that nothing names are judged alike below one parent: only the first of them is looked for (9 µs)."""
         if (found := self._by_name.get(name)) is not None:
             return found
-        if name in self._suffixes or self._indexes.names.has_exact(name) or name == ROOT:
+        if name in self._suffixes or self._indexes.names.written_out(name) or name == ROOT:
             found = self._find(name)
             _remember(self._by_name, name, found)
             return found

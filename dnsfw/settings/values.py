@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dnsfw.api.settings import ApiAddress, ApiSettingsError, parse_api_address
+from dnsfw.audit.shown import type_number
 from dnsfw.forwarder.settings import Endpoint
 from dnsfw.names import ROOT, Name, NameError_, parse_name
 from dnsfw.policy.model import IPAddress, IPNetwork
@@ -171,6 +172,13 @@ def count(low: int, high: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def record_type(text: str) -> int:
+    number = type_number(text.upper())
+    if number is None:
+        raise Unfit(f'"{shorten(text)}" is not a record type', "such as TXT, NULL or TYPE65280")
+    return number
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:

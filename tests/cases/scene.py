@@ -219,6 +219,12 @@ def framed(message: bytes) -> bytes:
     return len(message).to_bytes(2, "big") + message
 
 
+def resident_kb(scene: "Scene") -> int:
+    """Memory of the program."""
+    lines = Path(f"/proc/{scene.bench.process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
 class Scene:
     """One test's upstream, name and clients."""
 

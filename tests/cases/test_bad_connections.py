@@ -5,7 +5,7 @@ import contextlib
 import socket
 
 import pytest
-from scene import IS_TRUE, NXDOMAIN, POD_B, TRUE, Scene, framed
+from scene import IS_TRUE, NXDOMAIN, POD_B, TRUE, Scene, framed, resident_kb
 from upstream import hold
 from wire_messages import query
 
@@ -126,6 +126,7 @@ async def test_b17_half_closed_is_still_answered(scene: Scene) -> None:
 async def test_b17_a_flood_without_reading_ends_the_connection(scene: Scene) -> None:
     """Queries as fast as they go and no answer read: the connection ends, the program has not grown by it."""
     client = scene.client("tcp")
+    before = resident_kb(scene)
     flood = framed(query(text=f"{scene.name}.{'x' * 60}.{'y' * 60}.example.org")) * 100
 
     with contextlib.suppress(ConnectionError, TimeoutError):
@@ -134,6 +135,7 @@ async def test_b17_a_flood_without_reading_ends_the_connection(scene: Scene) -> 
                 await client.write(flood)
 
     assert await client.is_closed()
+    assert resident_kb(scene) - before < 16_000
 
 
 async def test_b17_a18_half_open_connections_keep_nobody_out(scene: Scene) -> None:

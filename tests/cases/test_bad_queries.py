@@ -1,6 +1,5 @@
 """B: what clients send that they should not, over UDP and TCP."""
 
-from pathlib import Path
 from struct import pack
 from typing import Any
 
@@ -18,6 +17,7 @@ from scene import (
     STRANGER,
     TRUE,
     Scene,
+    resident_kb,
 )
 from upstream import answer
 from wire_messages import a, header, name, opt, query, question, rr
@@ -124,11 +124,6 @@ async def test_b5_counts_cost_nothing(scene: Scene, way: str) -> None:
 
     before = await thousand()
     assert await thousand() - before < 8_000
-
-
-def resident_kb(scene: Scene) -> int:
-    lines = Path(f"/proc/{scene.bench.process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 ODD_OCTETS = [b"\0", b".", b"\\", b" ", b"\xff", "é".encode(), b"\n", b'"', b"*"]

@@ -270,9 +270,13 @@ async def compared(scene: Scene, count: int) -> tuple[list[str], Counter[str]]:
 
 
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
-async def test_answers_are_upstreams(scene: Scene, count: int) -> None:
-    """No unexplained difference over all common types, with and without EDNS and DO, over UDP with TCP where it is needed."""
+async def test_answers_are_upstreams(scene: Scene, count: int, record_property: Callable[[str, object], None]) -> None:
+    """No unexplained difference over all common types, with and without EDNS and DO, over UDP with TCP where it is needed.
+
+    `--junit-xml` has the figures.
+    """
     found, explained = await compared(scene, count)
+    record_property("explained", sorted(explained.items()))
 
     assert not found, found[:10]
     assert set(explained) <= {"address taken out", "ttl within the lease", "asked again over TCP", "seconds in the cache"}

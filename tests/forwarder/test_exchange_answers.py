@@ -182,7 +182,7 @@ def test_the_record_names_the_audit_rule_that_would_change_the_outcome(who: Subj
     if isinstance(effects[0], Ask):
         effects = exchange.handle(replied(response(a(ONE, 50), text=text), who, asked=exchange.query), T0)
     if isinstance(effects[0], EnsureGrants):
-        effects = exchange.handle(GrantsSettled(Granted(until=inf, ttl=30, count=1), who), T0)
+        effects = exchange.handle(GrantsSettled(Granted(until=inf, ttl=30, grants=1), who), T0)
     _, record = ends(effects)
 
     assert (record.decision, record.reason, record.rule) == said
@@ -196,6 +196,16 @@ def test_b14_large_answers_are_truncated_over_udp_alone(sender: Sender, is_trunc
     assert bool(data[2] & 2) is is_truncated
     assert len(record.addresses.split()) == (0 if is_truncated else 40)
     assert record.transport == sender.transport
+
+
+def test_u6_what_is_cut_for_the_client_opens_nothing() -> None:
+    """Addresses that cannot fit its datagram: TC at once, no grant; over TCP both. Nor does each such query cost what they would."""
+    addresses = [f"198.51.100.{number}" for number in range(100)]
+    over_udp, over_tcp = (through(SELECTED, response(*map(a, addresses)), sender=sender) for sender in (SENDER, OVER_TCP))
+
+    sent, record = ends(over_udp)
+    assert (sent[2] & 2, len(sent), record.decision, record.addresses, record.grants) == (2, 33, "allowed", "", 0)
+    assert over_tcp == (EnsureGrants(SELECTED, ask().name, tuple(map(packed, addresses)), 60),)
 
 
 def test_u14_address_types_of_ipv6() -> None:

@@ -91,15 +91,20 @@ class ExchangeMachine(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
+    def meet(self, identity: Identity) -> None:
+        """Who it is at the end counts; what is heard later changes nothing."""
+        if not self.exchange.is_done:
+            self.identity = identity
+
     @rule(identity=IDENTITIES)
     def identified(self, identity: Identity) -> None:
-        self.identity = identity
+        self.meet(identity)
         self.tell(Identified(identity))
 
     @rule(data=st.data(), identity=IDENTITIES, age=st.integers(0, 100), is_cached=st.booleans())
     def replied(self, data: st.DataObject, identity: Identity, age: int, is_cached: bool) -> None:
         message = data.draw(st.sampled_from(ANSWERS[self.text]))
-        self.identity = identity
+        self.meet(identity)
         self.tell(Replied(Received(message, read(message, self.text), self.now), identity, age, is_cached))
 
     @rule(outcome=OUTCOMES, identity=IDENTITIES)

@@ -241,6 +241,21 @@ def test_filter_off_grants_as_judged() -> None:
     assert judge(of, "b.example.net", OUTSIDE) == {}
 
 
+@pytest.mark.parametrize(
+    ("rules", "is_written_out"),
+    [
+        pytest.param((ALLOW_ALL,), False, id="only-below-a-wildcard"),
+        pytest.param((ALLOW_ALL, ALLOW_A), True, id="by-a-rule-beside-it"),
+        pytest.param((ALLOW_ALL, rule("b", peer("*.a.example.net"))), False, id="as-a-wildcards-suffix"),
+        pytest.param((ALLOW_ALL, deny("d", peer("a.example.net", on=["tcp/22"]))), False, id="by-a-deny"),
+        pytest.param((ALLOW_ALL, leave("p", peer("a.example.net", on=["tcp/22"])), ALLOW_A), True, id="by-a-pass-and-a-rule"),
+    ],
+)
+def test_a7_names_that_are_written_out(rules: tuple[Rule, ...], is_written_out: bool) -> None:
+    """Only a rule that can allow vouches for a name."""
+    assert policy(*rules).is_written_out(parse_name("a.example.net")) is is_written_out
+
+
 def test_the_root_is_a_name_as_others_are() -> None:
     """`*` is every name, the root too."""
     assert verdict(policy(ALLOW_ALL), ".") == (*YES, Reason.ALLOWED, "shop/all")
@@ -338,10 +353,10 @@ def test_memory_is_bounded_and_invisible(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("rules", [(ALLOW_A,), (ALLOW_A, rule("n", peer("192.0.2.1/32", on=["tcp/1"])))], ids=["names", "networks"])
 def test_policy_says_what_is_protected(rules: tuple[Rule, ...]) -> None:
-    """With networks among its rules and without, it covers what its settings protect."""
-    of = policy(*rules)
+    """What its settings protect, each once, whatever its rules' networks are."""
+    found = policy(*rules).protected_among(map(packed, ("169.254.169.254", OUTSIDE, "::1", "192.0.2.1", "::1")))
 
-    assert [of.covers(packed(address)) for address in ("169.254.169.254", "::1", OUTSIDE, "192.0.2.1")] == [True, True, False, False]
+    assert found == (packed("169.254.169.254"), packed("::1"))
 
 
 def test_judgements_are_remembered() -> None:

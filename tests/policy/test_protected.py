@@ -190,3 +190,17 @@ def test_masks_are_canonical() -> None:
 def test_the_same_settings_are_compiled_once() -> None:
     """Whoever asks often does not pay often."""
     assert protection_of(SETTINGS) is protection_of(PolicySettings(**{field: getattr(SETTINGS, field) for field in SETTINGS.__slots__}))
+
+
+TOUCHED = st.sampled_from(
+    ["127.0.0.1", "10.244.1.2", "198.51.100.9", "192.0.2.1", "203.0.113.1", "64:ff9b:1::a9fe:a9fe", "2001:db8::1", "::1"]
+)
+
+
+@pytest.mark.parametrize("settings", [BARE, SETTINGS], ids=["bare", "settings"])
+@given(st.lists(st.one_of(TOUCHED.map(packed), st.ip_addresses().map(lambda each: each.packed)), max_size=20))
+def test_u15_many_at_once_as_one_by_one(settings: PolicySettings, addresses: list[bytes]) -> None:
+    """Each protected one once, in order."""
+    protection = protection_of(settings)
+
+    assert protection.among(addresses) == tuple(dict.fromkeys(each for each in addresses if protection.covers(each)))

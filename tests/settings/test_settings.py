@@ -88,6 +88,9 @@ def test_every_flag_reaches_its_field(tmp_path: Path) -> None:
         max_tcp_connections="400",
         max_names_per_minute="6000",
         max_queries_per_second="5000",
+        wildcard_refuse_type=["txt", "NULL", "TYPE65280"],
+        max_wildcard_name="100",
+        max_wildcard_label="40",
         mark_mask="0x00ff0000",
         packet_mark="0x1",
         max_grants_per_pod="1000",
@@ -109,6 +112,8 @@ def test_every_flag_reaches_its_field(tmp_path: Path) -> None:
     assert (forwarder.in_flight_per_pod, forwarder.addresses_per_answer) == (200, 500)
     assert (forwarder.tcp_connections_per_pod, forwarder.tcp_connections) == (20, 400)
     assert (forwarder.names_per_minute, forwarder.queries_per_second) == (6000, 5000)
+    assert forwarder.wildcard_refused_types == (16, 10, 65280)
+    assert (forwarder.wildcard_name_octets, forwarder.wildcard_label_octets) == (100, 40)
     assert settings.enforce == EnforceSettings(
         table="fw2",
         ct_mask=0x00FF0000,
@@ -272,6 +277,10 @@ BAD_FLAGS = [
     ("max-grants", "1e6", "out of range"),
     ("max-addresses-per-answer", "99", "100 to 4,096"),
     ("max-names-per-minute", "-1", "0 to 1,000,000"),
+    ("max-wildcard-name", "256", "0 to 255"),
+    ("max-wildcard-label", "64", "0 to 63"),
+    ("wildcard-refuse-type", "TEXT", "such as TXT, NULL or TYPE65280"),
+    ("wildcard-refuse-type", "TYPE65536", "not a record type"),
     ("answer-timeout", "1.4", "1.5 to 30 seconds"),
     ("answer-timeout", "4s", "out of range"),
     ("upstream-timeout", "nan", "0.05 to 10 seconds"),
