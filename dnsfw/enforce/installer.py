@@ -11,18 +11,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
 
 from dnsfw.clock import Instant
+from dnsfw.enforce.asked import FOREVER, Ask, held, refusal_of, wanted_of
 from dnsfw.enforce.elements import element_place, row_changes
 from dnsfw.enforce.numbers import Holder
-from dnsfw.enforce.rejudge import is_contested
 from dnsfw.enforce.state import State
 from dnsfw.enforce.targets import basis_at, mark_key
 from dnsfw.names import Name
 from dnsfw.policy.grants import Granted, GrantOutcome, NotGranted
-from dnsfw.policy.lease import answer_bound, lease
-from dnsfw.policy.ledger import Claim, Row, RowKey, with_claims
+from dnsfw.policy.ledger import Claim, Row, RowKey, loses_claims, with_claims
 from dnsfw.policy.model import PodUid
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import Permit, Subject
@@ -34,35 +33,18 @@ WAITING_BOUND = 65_536
 """Requests that wait for their turn; more are refused (queue full)."""
 TURN_ADDRESSES = 256
 PART_ADDRESSES = 64
-FOREVER: Instant = float("inf")
-
-
-class Ask(NamedTuple):
-    subject: Subject
-    name: Name
-    addresses: tuple[bytes, ...]
-    ttl: int
-
-
-class Wanted(NamedTuple):
-    """One permission that an answer needs: until `needed` at least, until `until` if it must be written."""
-
-    address: bytes
-    permit: Permit
-    needed: Instant
-    until: Instant
-    ttl: int
 
 
 @dataclass(slots=True)
 class Batch:
-    """What one transaction will hold, and the rows it leads to (fresh: how many of a pod's are new)."""
+    """What one transaction will hold, and the rows it leads to (fresh: how many of a pod's are new; crowded: rows that lose claims)."""
 
     rows: dict[RowKey, Row] = field(default_factory=dict)
     fresh: Counter[PodUid] = field(default_factory=Counter)
     changes: list[Change] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
     uncut: list[tuple[bytes, bytes]] = field(default_factory=list)
+    crowded: list[RowKey] = field(default_factory=list)
 
 
 class Installer:
@@ -74,9 +56,9 @@ class Installer:
 
     def ensure(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int) -> GrantOutcome | asyncio.Future[GrantOutcome]:
         ask = Ask(subject, name, tuple(addresses), ttl)
-        held = self._refusal(ask) or self._held(ask)
-        if held is not None:
-            return held
+        settled = self._refusal(ask) or self._held(ask)
+        if settled is not None:
+            return settled
         if len(ask.addresses) <= PART_ADDRESSES:
             return self._line_up(ask)
         over = self._over_quota(subject.pod.uid, set(ask.addresses), Batch())
@@ -92,25 +74,10 @@ class Installer:
         return NotGranted(Reason.QUEUE_FULL, f"{WAITING_BOUND} grants wait for the kernel")
 
     def _refusal(self, ask: Ask) -> NotGranted | None:
-        state = self._state
-        if state.trouble:
-            return NotGranted(Reason.KERNEL_FAILED, state.trouble)
-        if state.snapshot is None:
-            return NotGranted(Reason.NOT_READY)
-        current = state.snapshot.subjects.get(ask.subject.pod.uid)
-        if current is None or current.policy is not ask.subject.policy or current.pod.addresses != ask.subject.pod.addresses:
-            return NotGranted(Reason.RULES_CHANGED)
-        return NotGranted(Reason.ADDRESS_CONFLICT) if is_contested(current, state.snapshot) else None
+        return refusal_of(self._state, ask.subject)
 
     def _held(self, ask: Ask) -> Granted | None:
-        """Everything stands already and outlives the answer: no commit (a flood of TTL 0 costs the kernel nothing)."""
-        until, ttl, count, uid = FOREVER, ask.ttl, 0, ask.subject.pod.uid
-        for wanted in wanted_of(ask, self._state.clock.now()):
-            claim = _claim_of(self._state.ledger.row(uid, wanted.address), wanted.permit, ask.name)
-            if claim is None or claim.until < wanted.needed or self._deferred(ask.subject, wanted.address, claim):
-                return None
-            until, ttl, count = min(until, claim.until), min(ttl, wanted.ttl), count + len(wanted.permit.pieces)
-        return Granted(until, ttl, count)
+        return held(self._state.ledger, ask, self._state.clock.now(), partial(self._deferred, ask.subject))
 
     def _flush(self) -> None:
         waiting, size = [], 0
@@ -165,6 +132,8 @@ class Installer:
         live.update((mark_key(self._state.layout, number), None) for number in batch.taken)
         for pair in batch.uncut:
             self._state.cut.pop(pair, None)
+        for key in batch.crowded:
+            self._state.followers.forget(key)
 
     def _plan(self, ask: Ask, batch: Batch) -> GrantOutcome:
         """Add to `batch` what this answer needs; judged anew, for the rules may have changed since it was asked."""
@@ -191,6 +160,8 @@ class Installer:
         before = batch.rows.get(key) or state.ledger.row(uid, address)
         batch.fresh[uid] += not before
         after = with_claims(before, claims)
+        if loses_claims(before, claims, after):
+            batch.crowded.append(key)
         for claim in claims:
             batch.changes += self._deferred(subject, address, claim)
         batch.changes += row_changes(state.layout, subject.pod.addresses, address, before, after, state.numbers_of(uid), now)
@@ -262,21 +233,3 @@ def _together(outcomes: Sequence[GrantOutcome]) -> GrantOutcome:
     if len(granted) < len(outcomes):
         return next(outcome for outcome in outcomes if isinstance(outcome, NotGranted))
     return Granted(min(each.until for each in granted), min(each.ttl for each in granted), sum(each.count for each in granted))
-
-
-def wanted_of(ask: Ask, now: Instant) -> Iterator[Wanted]:
-    """What the policy permits, address by address; what it does not permit is not asked for and stays closed."""
-    policy, lengths = ask.subject.policy, {len(address.packed) for address in ask.subject.pod.addresses}
-    for address in ask.addresses:
-        if len(address) not in lengths:
-            continue
-        for permit in policy.judge(ask.name, address):
-            bound = answer_bound(ask.ttl, permit.limits)
-            yield Wanted(address, permit, now + bound, now + lease(ask.ttl, permit.limits), bound)
-
-
-def _claim_of(row: Row, permit: Permit, name: Name) -> Claim | None:
-    for claim in row:
-        if claim.name == name and claim.permit.rule == permit.rule and claim.permit.ports == permit.ports:
-            return claim
-    return None

@@ -54,6 +54,7 @@ class Reconciler:
         """Bring `snapshot` into force. NftError: the old one stays, or (after the switch) `trouble` says that a rebuild is due."""
         async with self.lock:
             await self._structure.prepare(self._state.snapshot, snapshot)
+            await self._state.followers.follow(snapshot)
             judgement = await self._judge(snapshot)
             switch = Switch()
             try:
@@ -96,6 +97,7 @@ class Reconciler:
         self._state.deferred = {(change.set, change.key): change for change in later}
         self._commit(now, snapshot)
         self._state.snapshot = snapshot
+        self._state.followers.in_force(snapshot)
 
     async def _finish(self) -> None:
         """What was too much for one transaction. Elements of numbers that have left open nothing, survivors' old ones are still right."""

@@ -87,6 +87,11 @@ def with_claims(row: Row, claims: Iterable[Claim]) -> Row:
     return tuple(sorted(merged.values(), key=lambda claim: claim.until)[-CLAIMS_A_ROW:])
 
 
+def loses_claims(before: Row, claims: Iterable[Claim], after: Row) -> bool:
+    """Whether the row had no room for all: what `with_claims` made of it lacks a claim that it was made of."""
+    return len(after) >= CLAIMS_A_ROW and len({(claim.permit.rule, claim.name) for claim in (*before, *claims)}) > len(after)
+
+
 class Ledger:
     """All rows, by pod and address. Held by one owner."""
 
