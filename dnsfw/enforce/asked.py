@@ -3,7 +3,7 @@
 Pure. The ledger's owner asks it of its own state, a worker of its mirror (dnsfw.workers): both say "held" by the same words.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from dnsfw.clock import Instant
@@ -77,17 +77,17 @@ def refusal_of(view: View, subject: Subject) -> NotGranted | None:
     return NotGranted(Reason.ADDRESS_CONFLICT) if is_contested(current, view.snapshot) else None
 
 
-def held(ledger: Ledger, ask: Ask, now: Instant, is_due: Callable[[bytes, Claim], object]) -> Granted | None:
+def held(ledger: Ledger, ask: Ask, wanted: Iterable[Wanted], is_due: Callable[[bytes, Claim], object]) -> Granted | None:
     """Everything stands already and outlives the answer: no commit (a flood of TTL 0 costs the kernel nothing).
 
     is_due: whether a claim's elements wait to be written.
     """
     until, ttl, count, uid = FOREVER, ask.ttl, 0, ask.subject.pod.uid
-    for wanted in wanted_of(ask, now):
-        claim = _claim_of(ledger.row(uid, wanted.address), wanted.permit, ask.name)
-        if claim is None or claim.until < wanted.needed or is_due(wanted.address, claim):
+    for one in wanted:
+        claim = _claim_of(ledger.row(uid, one.address), one.permit, ask.name)
+        if claim is None or claim.until < one.needed or is_due(one.address, claim):
             return None
-        until, ttl, count = min(until, claim.until), min(ttl, wanted.ttl), count + len(wanted.permit.pieces)
+        until, ttl, count = min(until, claim.until), min(ttl, one.ttl), count + len(one.permit.pieces)
     return Granted(until, ttl, count)
 
 

@@ -77,7 +77,7 @@ class Installer:
         return refusal_of(self._state, ask.subject)
 
     def _held(self, ask: Ask) -> Granted | None:
-        return held(self._state.ledger, ask, self._state.clock.now(), partial(self._deferred, ask.subject))
+        return held(self._state.ledger, ask, wanted_of(ask, self._state.clock.now()), partial(self._deferred, ask.subject))
 
     def _flush(self) -> None:
         waiting, size = [], 0

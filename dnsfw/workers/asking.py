@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from dnsfw.clock import Clock, Instant
-from dnsfw.enforce.asked import Ask, refusal_of
+from dnsfw.enforce.asked import Ask, Wanted, refusal_of, wanted_of
 from dnsfw.forwarder.timers import TICK_SECONDS, Timer, Timers
 from dnsfw.names import Name
 from dnsfw.policy.grants import Granted, GrantOutcome, NotGranted
@@ -27,8 +27,8 @@ PATIENCE_S = 1.0 - 2 * TICK_SECONDS  # `Grants.ensure` promises a second, and a 
 class _Pending(NamedTuple):
     future: asyncio.Future[GrantOutcome]
     ask: Ask
+    wanted: tuple[Wanted, ...]
     serial: int
-    asked_at: Instant
     timer: Timer
 
 
@@ -45,13 +45,15 @@ class Asking:
         self._number = 0
 
     def ensure(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int) -> GrantOutcome | asyncio.Future[GrantOutcome]:
+        if (refusal := refusal_of(self._mirror, subject)) is not None:
+            return refusal
         ask, now = Ask(subject, name, tuple(addresses), ttl), self._clock.now()
-        settled = refusal_of(self._mirror, subject) or self._mirror.held(ask, now)
-        if settled is not None:
-            return settled
+        wanted = tuple(wanted_of(ask, now))
+        if (granted := self._mirror.held(ask, wanted)) is not None:
+            return granted
         if len(self._pending) >= MOST_PENDING or not self._link.has_room:
             return NotGranted(Reason.QUEUE_FULL, f"{len(self._pending)} grants wait for the main process")
-        return self._line_up(ask, now)
+        return self._line_up(ask, wanted, now)
 
     def settle(self, said: Sequence[Said]) -> None:
         """Main has answered; what has waited too long is not waited for any more."""
@@ -61,10 +63,10 @@ class Asking:
                 continue
             pending.timer.cancel()
             if isinstance(outcome, Granted) and snapshot is not None and snapshot.serial == pending.serial:
-                self._mirror.accept(pending.ask, pending.asked_at, outcome)
+                self._mirror.accept(pending.ask, pending.wanted, outcome)
             pending.future.set_result(outcome)
 
-    def _line_up(self, ask: Ask, now: Instant) -> asyncio.Future[GrantOutcome]:
+    def _line_up(self, ask: Ask, wanted: tuple[Wanted, ...], now: Instant) -> asyncio.Future[GrantOutcome]:
         loop = asyncio.get_running_loop()
         if not self._line:
             loop.call_soon(self._flush)
@@ -74,7 +76,7 @@ class Asking:
         self._line.append(RemoteAsk(number, serial, ask.subject.pod.uid, ask.name, ask.addresses, ask.ttl))
         timer = self._timers.add(now + PATIENCE_S, partial(self._expire, number))
         future: asyncio.Future[GrantOutcome] = loop.create_future()
-        self._pending[number] = _Pending(future, ask, serial, now, timer)
+        self._pending[number] = _Pending(future, ask, wanted, serial, timer)
         return future
 
     def _flush(self) -> None:

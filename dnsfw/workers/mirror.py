@@ -5,10 +5,10 @@ Pure. Always true: no claim here outlives the same claim in main's ledger. It is
 mirror, and a row from which main has lost a claim is not mirrored any more.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from dnsfw.clock import Instant
-from dnsfw.enforce.asked import Ask, held, wanted_of
+from dnsfw.enforce.asked import Ask, Wanted, held
 from dnsfw.policy.grants import Granted
 from dnsfw.policy.ledger import NO_ROW, Claim, Ledger, Row, RowKey, with_claims
 from dnsfw.policy.snapshot import Snapshot
@@ -36,19 +36,20 @@ class Mirror:
         self.ledger = Ledger()
         self._crowded.clear()
 
-    def held(self, ask: Ask, now: Instant) -> Granted | None:
-        return held(self.ledger, ask, now, _is_written)
+    def held(self, ask: Ask, wanted: Sequence[Wanted]) -> Granted | None:
+        return held(self.ledger, ask, wanted, _is_written)
 
-    def accept(self, ask: Ask, asked_at: Instant, granted: Granted) -> None:
-        """Main has granted this; only for what was asked under the snapshot of now."""
-        if len(self.ledger) + len(ask.addresses) > MOST_ROWS:
+    def accept(self, ask: Ask, wanted: Sequence[Wanted], granted: Granted) -> None:
+        """Main has granted this; `wanted` is from the moment of asking, under the snapshot of now."""
+        if len(self.ledger) + len(wanted) > MOST_ROWS:
             self.ledger = Ledger()
         rows: dict[RowKey, Row] = {}
-        for wanted in wanted_of(ask, asked_at):
-            key = RowKey(ask.subject.pod.uid, wanted.address)
+        for one in wanted:
+            key = RowKey(ask.subject.pod.uid, one.address)
             if key not in self._crowded:
-                claim = Claim(wanted.permit, ask.name, min(wanted.until, granted.until))
-                rows[key] = with_claims(rows.get(key) or self.ledger.row(*key), (claim,))
+                claim = Claim(one.permit, ask.name, min(one.until, granted.until))
+                before = rows.get(key) or self.ledger.row(*key)
+                rows[key] = with_claims(before, (claim,)) if before else (claim,)
         self.ledger.accept(rows)
 
     def forget(self, key: RowKey) -> None:
