@@ -101,6 +101,35 @@ def test_every_pod_at_every_worker(site: Site) -> None:
     assert len(taken) == WORKERS
 
 
+def test_figures_are_sums(site: Site) -> None:
+    """The API shows one program: what the workers count is added up, and only who has taken how much stands by worker."""
+    site.allow("figures", names("*.example.net"))
+    pods = pods_of_each_worker(site, "figures")
+    before = metrics(site)
+    for pod in pods:
+        assert pod.resolve("refused.example.com").rcode == "NXDOMAIN"
+
+    name = 'dnsfw_forwarder_queries_total{decision="refused"}'
+    found = wait_for(lambda: (now := metrics(site))[name] == before.get(name, 0) + WORKERS and now)
+    by_worker = [found[f'dnsfw_workers_queries_total{{worker="{number}"}}'] for number in range(WORKERS)]
+    assert sum(by_worker) == sum(value for series, value in found.items() if series.startswith("dnsfw_forwarder_queries_total"))
+    assert [found[f'dnsfw_workers_restarts_total{{worker="{number}"}}'] for number in range(WORKERS)] == [
+        each["restarts"] for each in workers(site)
+    ]
+
+
+def metrics(site: Site) -> dict[str, float]:
+    code = (
+        "import http.client, socket, sys; c = http.client.HTTPConnection('localhost'); "
+        "c.sock = socket.socket(socket.AF_UNIX); c.sock.connect(sys.argv[1]); c.request('GET', '/metrics'); "
+        "print(c.getresponse().read().decode())"
+    )
+    done = site.lab.run(sys.executable, "-c", code, str(site.program.socket))
+    assert done.status == 0, done.stderr
+    lines = [line.rpartition(" ") for line in done.stdout.splitlines() if line and not line.startswith("#")]
+    return {series: float(value) for series, _, value in lines}
+
+
 def test_dual_stack_pod_has_one_owner(site: Site) -> None:
     """Asked at two workers, its grants are one list under one decision number; a quota or a revocation knows them all."""
     site.lab.internet.set("both.example.net", "60 A 192.0.2.20", "60 AAAA 2001:db8::20")
