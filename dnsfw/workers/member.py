@@ -9,7 +9,7 @@ import dataclasses
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -18,7 +18,7 @@ import structlog
 
 from dnsfw.audit.frames import Batch
 from dnsfw.audit.record import Gap
-from dnsfw.clock import Clock, Instant, WallTime
+from dnsfw.clock import Clock, WallTime
 from dnsfw.forwarder.doors import Door
 from dnsfw.forwarder.service import ForwarderStats
 from dnsfw.policy.grants import Grants
@@ -31,8 +31,10 @@ from dnsfw.workers.link import MOST_UNREAD, Link
 log = structlog.get_logger(__name__)
 LAST_WORDS_S = 0.5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
-SILENCE_S = 10.0
-"""A worker says something every second (`worker.HEARTBEAT_S`); the longest that it may be silent, compiling or starting."""
+SILENT_LOOKS, STARTING_LOOKS = 10, 30
+"""A worker says something every second (`worker.HEARTBEAT_S`); so often in a row it may have been silent when it was looked at. Counted,
+not timed: this process may have been stopped, too, and must read first what has come meanwhile.
+"""
 
 
 class Records(Protocol):
@@ -87,7 +89,7 @@ class Member:
         self._link: Link | None = None
         self._granting: Granting | None = None
         self._ended = asyncio.Event()
-        self._heard_at: Instant = 0.0
+        self._silent_looks = 0
         self._recorded_at: WallTime = 0.0
         self._serial = self._switched = 0  # told it, and has said that it decides by it; 0: by none
         self._most_unread = MOST_UNREAD
@@ -126,8 +128,9 @@ class Member:
             self._granting.snapshot_changed()
 
     def look(self) -> None:
-        """Kill what says nothing any more."""
-        if self._process is not None and self._clock.now() - self._heard_at > SILENCE_S:
+        """Once a second: kill what says nothing any more."""
+        self._silent_looks += 1
+        if self._process is not None and self._silent_looks > (SILENT_LOOKS if self._switched else STARTING_LOOKS):
             self.replace("hangs")
 
     def replace(self, why: str) -> None:
@@ -163,11 +166,13 @@ class Member:
 
     async def _run(self) -> int:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ExitStack() as stack:
+            stack.enter_context(ours)
             process = await self._spawned(theirs)
+            stack.pop_all()
         link = Link(self._on_frame, self._on_end)
         self._process, self._link = process, link
-        self._heard_at, self._recorded_at = self._clock.now(), self._clock.wall()
+        self._silent_looks, self._recorded_at = 0, self._clock.wall()
         # Bound to this link: an outcome must never reach a successor, whose asks have the same numbers.
         self._granting = Granting(self._grants, self._told.snapshot, partial(self._answer, link), self._clock)
         self._ended.clear()
@@ -209,7 +214,7 @@ class Member:
             self.kill()
 
     def _on_frame(self, kind: Kind, body: bytes) -> None:
-        self._heard_at = self._clock.now()
+        self._silent_looks = 0
         match kind:
             case Kind.ASKS if self._granting is not None:
                 self._granting.take(frames.asks_of(body))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from dnsfw.clock import Clock, Instant
 from dnsfw.enforce.asked import View
 from dnsfw.errors import DnsfwError
-from dnsfw.forwarder.doors import Door, ListenError, open_doors
+from dnsfw.forwarder.doors import Door, open_doors
 from dnsfw.forwarder.service import ForwarderStats
 from dnsfw.forwarder.settings import Endpoint
 from dnsfw.policy.grants import Grants
@@ -60,20 +60,22 @@ class Team:
         self.endpoints: tuple[Endpoint, ...] = ()
 
     async def start(self) -> None:
-        """Returns when all of them answer. ListenError names an address that is taken, WorkersError who does not begin."""
+        """Returns when all of them answer. ListenError names an address that is taken; WorkersError: they do not begin."""
         try:
-            for endpoint in self._charge.forwarder.listen:
-                self._doors.append(open_doors(endpoint, self._count))
-        except ListenError:
-            self._close_doors()
+            await self._start()
+        except BaseException:
+            await self.stop(self._clock.now())
             raise
+
+    async def _start(self) -> None:
+        for endpoint in self._charge.forwarder.listen:
+            self._doors.append(open_doors(endpoint, self._count))
         self.endpoints = tuple(group[0].endpoint for group in self._doors)
         self._members = tuple(self._member(number) for number in range(self._count))
         self._pack(self._in_force_serial())
         self._tasks = [asyncio.create_task(member.keep(), name=f"worker-{number}") for number, member in enumerate(self._members)]
         self._tasks.append(asyncio.create_task(self._look(), name="workers-look"))
         if not await self._wait_until(lambda: all(member.is_ready for member in self._members), self._clock.now() + START_S):
-            await self.stop(self._clock.now())
             raise WorkersError(f"the workers did not begin within {START_S:g} s")
 
     async def stop(self, deadline: Instant) -> None:
