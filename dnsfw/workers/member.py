@@ -9,7 +9,7 @@ import dataclasses
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -194,10 +194,10 @@ class Member:
         if process.returncode is None:
             process.kill()
             await process.wait()
-        # What it has sent before its end still comes.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS_S):
-                await self._ended.wait()
+        # What it has sent before its end still comes. Not asyncio.timeout: see audit.pipeline.
+        last_words = asyncio.ensure_future(self._ended.wait())
+        await asyncio.wait((last_words,), timeout=LAST_WORDS_S)
+        last_words.cancel()
         link.abort()
         if self._serial and not (self._is_stopping and process.returncode == 0):
             self._records.tell_gap(Gap(self._recorded_at, self._clock.wall(), None, "worker ended"))
