@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench import lab, report
-from bench.cases import audit, grants, latency, packets, rules, throughput
+from bench.cases import audit, grants, latency, packets, rules, throughput, workers
 from bench.figures import Result
 from bench.servers import CoreDns, Dnsmasq, Unbound
 from bench.setup import Setup, available
@@ -30,6 +30,7 @@ CASES: Mapping[str, Callable[[Setup], Result]] = {
     "store": throughput.others(throughput.STORE),
     "latency": latency.latency,
     "audit": audit.audit,
+    "workers": workers.workers,
     "commits": grants.commits,
     "million": grants.million,
     "adopt": grants.adopt,

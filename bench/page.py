@@ -12,7 +12,7 @@ from bench import plots
 
 _ORDER = (
     *("forwarded", "cached", "latency", "audit", "commits", "million", "rules", "connect"),
-    *("zipf", "refused", "search", "store", "adopt"),
+    *("zipf", "refused", "search", "store", "adopt", "workers"),
 )
 _HEAD = """# Performance
 

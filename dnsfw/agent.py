@@ -10,9 +10,6 @@ import signal
 import sys
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from fnmatch import fnmatchcase
-from functools import partial
-from ipaddress import ip_address
 
 import structlog
 import uvloop
@@ -21,11 +18,13 @@ from dnsfw import locks, logs
 from dnsfw.api.server import ApiServer
 from dnsfw.api.sockets import try_address
 from dnsfw.api.sources import ApiSources
+from dnsfw.api.views import WorkerView
 from dnsfw.audit.pipeline import AuditPipeline
 from dnsfw.clock import Clock, SystemClock
 from dnsfw.enforce.enforcer import Enforcer
+from dnsfw.enforce.interfaces import interface_among
 from dnsfw.errors import DnsfwError, Problem
-from dnsfw.forwarder.listener_udp import try_endpoints
+from dnsfw.forwarder.doors import try_endpoints
 from dnsfw.forwarder.perform import Performer
 from dnsfw.forwarder.service import Forwarder
 from dnsfw.hot import Hot
@@ -37,10 +36,11 @@ from dnsfw.settings import RunSettings
 from dnsfw.sources.files import FileSource
 from dnsfw.sources.node import NodeError, node_addresses
 from dnsfw.views import Views
+from dnsfw.workers.frames import Charge, News
+from dnsfw.workers.team import Team
 from nft.conntrack import Conntrack, ConntrackError
 from nft.errors import NftError
 from nft.netlink import RealKernel
-from nft.route import RouteError, output_interface
 
 log = structlog.get_logger(__name__)
 REST_S, FINISH_S = 1.0, 1.5
@@ -112,7 +112,7 @@ class Agent:
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Everything that can fail for a reason of the operator's fails here, with a message that says what would be right."""
-        settings, clock = self._settings, self._clock
+        settings = self._settings
         self._world = await asyncio.to_thread(self._source.load)
         self._node = await asyncio.to_thread(node_addresses)
         stack.enter_context(locks.hold(settings.enforce.table))
@@ -121,20 +121,41 @@ class Agent:
         await self.audit.start()
         stack.push_async_callback(self.audit.stop, FINISH_S)
         self.enforcer = await self._enforcer(stack)
+        self.team = self._team() if settings.workers > 1 else None
         await self.enforcer.start(self._compile())
-        self.forwarder = Forwarder(
-            settings.forwarder,
+        self.serving = self.team or self._forwarder()
+        await self.serving.start()
+        stack.push_async_callback(self._stop_serving)
+        await self._serve(stack)
+
+    def _forwarder(self) -> Forwarder:
+        """Queries are answered here."""
+        return Forwarder(
+            self._settings.forwarder,
             snapshot=lambda: self.enforcer.snapshot,
             grants=self.enforcer,
             sink=self.audit.sink,
-            clock=clock,
-            interface_of=self._interface_of,
+            clock=self._clock,
+            interface_of=interface_among(self._settings.enforce.interfaces),
             unready=self._unready,
             fast=self._hot,
         )
-        await self.forwarder.start()
-        stack.push_async_callback(self._stop_forwarder)
-        await self._serve(stack)
+
+    def _team(self) -> Team:
+        """Queries are answered by workers; the ledger, the audit and the API stay here."""
+        settings = self._settings
+        charge = Charge(
+            number=0,
+            forwarder=settings.forwarder,
+            doors=(),
+            batch_records=settings.audit.batch_records,
+            batch_s=settings.audit.batch_s,
+            log_format=settings.log.format.value,
+            log_level=settings.log.level,
+        )
+        team = Team(settings.workers, charge, self.enforcer.state, self.enforcer, self.audit, self._clock)
+        self.enforcer.state.followers = team
+        return team
 
     def _try_doors(self) -> None:
         """Before the kernel is touched: a table that nobody serves would hold pods closed that another dnsfw protects well."""
@@ -169,7 +190,9 @@ class Agent:
         return enforcer
 
     async def _serve(self, stack: AsyncExitStack) -> None:
-        views = Views(self._settings, self._clock, self.enforcer, self.forwarder, self.audit, self._source, lambda: self._world)
+        views = Views(
+            self._settings, self._clock, self.enforcer, self.serving, self.audit, self._source, lambda: self._world, self._worker_views
+        )
         sources = ApiSources(
             status=views.status, grants=views.grants, metrics=views.metrics, audit_path=self._settings.audit.path, now=self._clock.wall
         )
@@ -177,13 +200,24 @@ class Agent:
         await api.start()
         stack.push_async_callback(api.stop)
 
-    async def _stop_forwarder(self) -> None:
-        await self.forwarder.stop(self._clock.now() + FINISH_S)
+    async def _stop_serving(self) -> None:
+        await self.serving.stop(self._clock.now() + FINISH_S)
+
+    def _worker_views(self) -> tuple[WorkerView, ...]:
+        found = () if self.team is None else self.team.figures()
+        return tuple(
+            WorkerView(number=each.number, pid=each.pid, ready=each.is_ready, restarts=each.restarts, queries=each.queries)
+            for each in found
+        )
 
     def _compile(self) -> Snapshot:
         self._serial += 1
-        settings = replace(self._settings.policy, node_addresses=self._node)
-        return compile_snapshot(self._world, settings, self._clock.wall(), self._serial, self.enforcer.snapshot)
+        settings, wall, begun = replace(self._settings.policy, node_addresses=self._node), self._clock.wall(), self._clock.now()
+        snapshot = compile_snapshot(self._world, settings, wall, self._serial, self.enforcer.snapshot)
+        if self.team is not None:
+            news = News(serial=self._serial, world=self._world, settings=settings, wall=wall)
+            self.team.announce(news, self._clock.now() - begun)
+        return snapshot
 
     def _on_world(self, world: World) -> None:
         self._world = world
@@ -207,7 +241,7 @@ class Agent:
             why, self._why = self._why, set()
             begun = self._clock.now()
             await self.enforcer.apply(self._compile())
-            self.forwarder.snapshot_changed()
+            self.serving.snapshot_changed()
             if not self.enforcer.trouble:  # else it has said so itself
                 took_ms = round((self._clock.now() - begun) * 1000, 1)
                 log.info("in force", serial=self._serial, why=sorted(why), took_ms=took_ms)
@@ -232,15 +266,6 @@ class Agent:
             snapshot = self.enforcer.snapshot
             if snapshot is not None and snapshot.changes_at is not None and self._clock.wall() >= snapshot.changes_at:
                 self._tell("dates")
-
-    def _interface_of(self, source: str) -> str | None:
-        """On which of the pods' interfaces an unknown source is: where its answers would go (the source guard has seen to the rest)."""
-        try:
-            interface = output_interface(ip_address(source).packed)
-        except RouteError as error:
-            log.warning("the way to an unknown source cannot be told", source=source, reason=str(error))
-            return None
-        return interface if interface is not None and any(map(partial(fnmatchcase, interface), self._settings.enforce.interfaces)) else None
 
     def _unready(self) -> Reason | None:
         if self.enforcer.snapshot is None:

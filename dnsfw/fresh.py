@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dnsfw.audit.record import QueryRecord, Sink
 from dnsfw.clock import Clock, Instant, WallTime
-from dnsfw.enforce.state import State
+from dnsfw.enforce.asked import View
 from dnsfw.forwarder import events, respond, wire
 from dnsfw.forwarder.account import REFUSED, UDP, Sender, decision_of, listed, reason_of, rule_of
 from dnsfw.forwarder.answer import NO_TTL, Answer
@@ -121,7 +121,7 @@ class Flight(Call):
 class Fresh:
     """One for a forwarder. Not for a pod that is contested, not under default-deny, or limited in its rate: whoever calls looks to that."""
 
-    def __init__(self, settings: ForwarderSettings, performer: Performer, state: State, grants: Grants, sink: Sink, clock: Clock) -> None:  # noqa: PLR0917 -- one of each part
+    def __init__(self, settings: ForwarderSettings, performer: Performer, state: View, grants: Grants, sink: Sink, clock: Clock) -> None:  # noqa: PLR0917 -- one of each part
         self._settings = settings
         self._performer = performer
         self._cache = performer.cache

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 
 from dnsfw.audit.record import QueryRecord, Sink
 from dnsfw.clock import Clock, Instant
-from dnsfw.enforce.installer import Ask, wanted_of
+from dnsfw.enforce.asked import Ask, View, wanted_of
 from dnsfw.enforce.rejudge import is_contested
-from dnsfw.enforce.state import State
 from dnsfw.forwarder import events
 from dnsfw.forwarder.account import UDP, Sender
 from dnsfw.forwarder.exchange import Exchange
@@ -84,7 +83,7 @@ class Kin(NamedTuple):
 class Hot:
     """One for a forwarder. `answer` first; where it says False: `learn`, then the slow path."""
 
-    def __init__(self, settings: ForwarderSettings, performer: Performer, state: State, grants: Grants, sink: Sink, clock: Clock) -> None:  # noqa: PLR0917 -- one of each part
+    def __init__(self, settings: ForwarderSettings, performer: Performer, state: View, grants: Grants, sink: Sink, clock: Clock) -> None:  # noqa: PLR0917 -- one of each part
         self._settings = settings
         self._performer = performer
         self._cache = performer.cache

@@ -3,8 +3,9 @@ else.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import ip_address
+from typing import Protocol
 
 from dnsfw import __version__
 from dnsfw.api.sources import GrantsFilter, MetricView, Sample
@@ -20,16 +21,28 @@ from dnsfw.api.views import (
     StatusView,
     SwitchView,
     UpstreamView,
+    WorkerView,
 )
 from dnsfw.audit.pipeline import AuditPipeline
 from dnsfw.clock import Clock
 from dnsfw.enforce.enforcer import Enforcer, GrantRow, is_adopted
-from dnsfw.forwarder.service import Forwarder
+from dnsfw.forwarder.cache import CacheStats
+from dnsfw.forwarder.service import ForwarderStats
+from dnsfw.forwarder.settings import Endpoint
 from dnsfw.names import format_name
 from dnsfw.policy.model import World
 from dnsfw.policy.snapshot import Snapshot, Stance
 from dnsfw.settings import RunSettings
 from dnsfw.sources.files import FileSource
+
+
+class Serving(Protocol):
+    """Whoever answers queries: this process's forwarder, or a team of workers."""
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]: ...
+
+    def stats(self) -> ForwarderStats: ...
 
 
 class Views:
@@ -40,23 +53,26 @@ class Views:
         settings: RunSettings,
         clock: Clock,
         enforcer: Enforcer,
-        forwarder: Forwarder,
+        serving: Serving,
         audit: AuditPipeline,
         source: FileSource,
         world: Callable[[], World],
+        workers: Callable[[], tuple[WorkerView, ...]],
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._enforcer = enforcer
-        self._forwarder = forwarder
+        self._serving = serving
         self._audit = audit
         self._source = source
         self._world = world
+        self._workers = workers
         self._started_wall, self._started = clock.wall(), clock.now()
 
     def status(self) -> StatusView:
-        snapshot, stats, enforcement = self._enforcer.snapshot, self._forwarder.stats(), self._enforcer.stats()
-        not_ready = tuple(filter(None, [enforcement.trouble, "" if snapshot else "no rules have been read yet"]))
+        snapshot, stats, enforcement = self._enforcer.snapshot, self._serving.stats(), self._enforcer.stats()
+        workers = self._workers()
+        not_ready = tuple(filter(None, [enforcement.trouble, "" if snapshot else "no rules have been read yet", *_absent(workers)]))
         return StatusView(
             version=__version__,
             ready=not not_ready,
@@ -64,7 +80,7 @@ class Views:
             started_at=self._started_wall,
             uptime_s=self._clock.now() - self._started,
             not_ready=not_ready,
-            listen=tuple(map(str, self._forwarder.endpoints)),
+            listen=tuple(map(str, self._serving.endpoints)),
             upstreams=tuple(
                 UpstreamView(
                     address=server.address,
@@ -84,7 +100,8 @@ class Views:
             numbers_total=self._settings.enforce.highest_number,
             refused=tuple(self._refused(snapshot)),
             audit=self._audit_view(),
-            cache=self._cache(),
+            cache=_cache(stats.cache),
+            workers=workers,
         )
 
     def grants(self, wanted: GrantsFilter) -> Iterator[GrantView]:
@@ -94,18 +111,19 @@ class Views:
                 yield self._grant(row)
 
     def metrics(self) -> Iterable[MetricView]:
-        stats, enforcement, audit = self._forwarder.stats(), self._enforcer.stats(), self._audit.counts()
+        stats, enforcement, audit = self._serving.stats(), self._enforcer.stats(), self._audit.counts()
         yield _labelled("dnsfw_forwarder_queries_total", "Queries that are over, by decision.", "decision", stats.by_decision.items())
         yield _labelled("dnsfw_forwarder_reasons_total", "Queries that are over, by reason.", "reason", stats.by_reason.items())
         yield _labelled("dnsfw_forwarder_dropped_total", "Messages that got no answer.", "reason", stats.dropped.items())
         yield _gauge("dnsfw_forwarder_in_flight_queries", "Queries that are being answered.", stats.in_flight)
-        yield _counter("dnsfw_forwarder_cache_hits_total", "Answers that came from the cache.", stats.cache_hits)
+        yield _counter("dnsfw_forwarder_cache_hits_total", "Answers that came from the cache.", stats.cache.hits)
         yield _labelled(
             "dnsfw_forwarder_upstream_mismatches_total",
             "Datagrams from upstream's address that answered no question of ours.",
             "upstream",
             ((server.address, server.mismatches) for server in stats.upstreams.servers),
         )
+        yield from _worker_metrics(self._workers())
         yield _gauge("dnsfw_enforce_ready_state", "1 while grants are given.", int(not enforcement.trouble))
         yield _gauge("dnsfw_enforce_grants_addresses", "Addresses in the ledger.", enforcement.grants)
         yield _gauge("dnsfw_enforce_numbers_used", "Decision numbers in use.", enforcement.numbers)
@@ -174,10 +192,6 @@ class Views:
             path=str(self._settings.audit.path), written=counts.written, lost=counts.lost, queued=counts.queued, trouble=counts.trouble
         )
 
-    def _cache(self) -> CacheView:
-        cache = self._forwarder.cache
-        return CacheView(entries=len(cache), bytes=cache.size_bytes, hits=cache.hits, misses=cache.misses)
-
     def _grant(self, row: GrantRow) -> GrantView:
         adopted = is_adopted(row.claim.name)
         return GrantView(
@@ -193,10 +207,28 @@ class Views:
         )
 
 
+def _absent(workers: Iterable[WorkerView]) -> Iterator[str]:
+    for worker in workers:
+        if not worker.ready:
+            yield f"worker {worker.number} has ended or not begun; its pods wait"
+
+
+def _cache(stats: CacheStats) -> CacheView:
+    return CacheView(entries=stats.entries, bytes=stats.bytes, hits=stats.hits, misses=stats.misses)
+
+
 def _redirect(listener: object, family: str) -> SwitchView:
     if listener is None:
         return SwitchView(is_on=False, why=f"no listener that pods can be sent to over {family}; their port 53 is rejected")
     return SwitchView(is_on=True)
+
+
+def _worker_metrics(workers: Sequence[WorkerView]) -> Iterator[MetricView]:
+    if workers:
+        queries = [(str(worker.number), worker.queries) for worker in workers]
+        restarts = [(str(worker.number), worker.restarts) for worker in workers]
+        yield _labelled("dnsfw_workers_queries_total", "Queries that a worker has taken; pods are divided among them.", "worker", queries)
+        yield _labelled("dnsfw_workers_restarts_total", "Processes of a worker that have ended.", "worker", restarts)
 
 
 def _gauge(name: str, text: str, value: float) -> MetricView:

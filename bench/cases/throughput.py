@@ -42,7 +42,7 @@ class Kind:
     setting: Setting = DEFAULT
 
 
-class _Round(NamedTuple):
+class Round(NamedTuple):
     kind: Kind
     number: int
     questions: Questions
@@ -53,11 +53,11 @@ def compare(setup: Setup, kind: Kind) -> Result:
     for number in range(setup.rounds):
         questions = Questions(setup.folder / "questions", kind.questions(setup, number))
         for series, server in zip(result.series, setup.others(*kind.servers), strict=True):
-            _one_round(setup, _Round(kind, number, questions), series, server)
+            one_round(setup, Round(kind, number, questions), series, server)
     return result
 
 
-def _one_round(setup: Setup, of: _Round, series: Series, made: type[Server]) -> None:
+def one_round(setup: Setup, of: Round, series: Series, made: type[Server]) -> None:
     kind, number, questions = of
     server = made(setup.folder / f"{kind.case}-{made.__name__}-{number}", is_caching=kind.is_caching)
     if isinstance(server, Dnsfw):

@@ -113,8 +113,22 @@ class SnapshotView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """One of several processes that answer queries. pid: 0 while there is none. restarts: processes that have ended here."""
+
+    number: int
+    pid: int
+    ready: bool
+    restarts: int = 0
+    queries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatusView:
-    """One look at the process. started_at is wall time; not_ready says what is missing; problems are refused documents."""
+    """One look at the process. started_at is wall time; not_ready says what is missing; problems are refused documents.
+
+    workers: empty where the process answers itself.
+    """
 
     version: str
     ready: bool
@@ -135,6 +149,7 @@ class StatusView:
     refused: tuple[RefusedView, ...] = ()
     audit: AuditView = AuditView()
     cache: CacheView = CacheView()
+    workers: tuple[WorkerView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

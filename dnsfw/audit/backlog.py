@@ -21,6 +21,13 @@ class _Batch(NamedTuple):
     data: bytes
 
 
+def lengthened(gap: Gap | None, count: int, since: float, until: float) -> Gap:
+    """The gap with these records in it, too."""
+    if gap is None:
+        return Gap(since, until, count, "queue full")
+    return gap._replace(since=min(gap.since, since), until=max(gap.until, until), lost=(gap.lost or 0) + count)
+
+
 class Backlog:
     def __init__(self, limit: int, batch: int) -> None:
         self._limit = limit
@@ -43,13 +50,29 @@ class Backlog:
     def add(self, record: QueryRecord) -> int:
         """How many records wait to become a batch; 0 when they just did, or when the record was lost."""
         if self._is_full:
-            self._lose(record[0])
+            self._lose(1, record[0], record[0])
             return 0
         self._buffer.append(record)
         if (waiting := len(self._buffer)) < self._batch:
             return waiting
         self.cut()
         return 0
+
+    def add_batch(self, batch: frames.Batch) -> None:
+        """Records that another process has packed; taken or lost as a whole."""
+        if self._is_full:
+            self._lose(batch.records, batch.since, batch.until)
+            return
+        self.cut()
+        self._enqueue(batch.records, frames.wrap_batch(self._number + 1, batch))
+        self._is_full = self._unwritten + self._batch > self._limit
+
+    def add_gap(self, gap: Gap) -> None:
+        """Records that were lost before they came here."""
+        self.lost += gap.lost or 0
+        if not self._is_closed:
+            self.cut()
+            self._enqueue_gap(gap)
 
     def cut(self) -> None:
         """Make a batch of what has gathered."""
@@ -104,12 +127,9 @@ class Backlog:
         self.lost += left
         return left
 
-    def _lose(self, at: float) -> None:
-        self.lost += 1
-        if self._gap is None:
-            self._gap = Gap(at, at, 1, "queue full")
-        else:
-            self._gap = Gap(min(self._gap.since, at), max(self._gap.until, at), (self._gap.lost or 0) + 1, "queue full")
+    def _lose(self, count: int, since: float, until: float) -> None:
+        self.lost += count
+        self._gap = lengthened(self._gap, count, since, until)
 
     def _end_gap(self) -> None:
         gap, self._gap = self._gap, None

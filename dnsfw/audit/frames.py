@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dnsfw.audit.record import Gap
 
-RECORDS, GAP, CLEAN = 0, 1, 2
+RECORDS, GAP, CLEAN, _WRAPPED = 0, 1, 2, 3
 _HEADER = 4
 
 
@@ -22,9 +22,32 @@ class Frame(NamedTuple):
     body: Any
 
 
+class Batch(NamedTuple):
+    """Records that are packed already: how many, their first and last time, and the bytes."""
+
+    records: int
+    since: float
+    until: float
+    data: bytes
+
+
 def pack_records(number: int, records: Sequence[tuple[Any, ...]]) -> bytes:
+    return _packed(number, RECORDS, _columns(records))
+
+
+def pack_batch(records: Sequence[tuple[Any, ...]]) -> Batch:
+    """For who hands records on to whoever numbers the frames."""
+    return Batch(len(records), records[0][0], records[-1][0], marshal.dumps(_columns(records), 4))
+
+
+def wrap_batch(number: int, batch: Batch) -> bytes:
+    """The same to a reader as `pack_records` of what is in it; its records are not looked at."""
+    return _packed(number, _WRAPPED, batch.data)
+
+
+def _columns(records: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     # Columns, since marshal takes no subclass of tuple and zip unpacks the named ones on the way.
-    return _packed(number, RECORDS, list(zip(*records, strict=True)))
+    return list(zip(*records, strict=True))
 
 
 def pack_gap(number: int, gap: Gap) -> bytes:
@@ -35,7 +58,7 @@ def pack_clean(number: int) -> bytes:
     return _packed(number, CLEAN, None)
 
 
-def _packed(number: int, kind: int, body: list[Any] | tuple[Any, ...] | None) -> bytes:
+def _packed(number: int, kind: int, body: list[Any] | tuple[Any, ...] | bytes | None) -> bytes:
     data = marshal.dumps((number, kind, body), 4)
     return len(data).to_bytes(_HEADER, "big") + data
 
@@ -54,7 +77,8 @@ class FrameReader:
         self._bytes += data
         start = 0
         while (end := self._end_of_frame(start)) is not None:
-            yield Frame(*marshal.loads(self._bytes[start + _HEADER : end]))  # noqa: S302 -- written by our own parent process, see above
+            number, kind, body = marshal.loads(self._bytes[start + _HEADER : end])  # noqa: S302 -- written by our own parent, see above
+            yield Frame(number, RECORDS, marshal.loads(body)) if kind == _WRAPPED else Frame(number, kind, body)  # noqa: S302 -- as above
             start = end
         del self._bytes[:start]
 

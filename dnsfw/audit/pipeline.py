@@ -16,7 +16,8 @@ import structlog
 
 from dnsfw.audit.backlog import Backlog
 from dnsfw.audit.errors import ForeignDatabaseError
-from dnsfw.audit.record import QueryRecord
+from dnsfw.audit.frames import Batch
+from dnsfw.audit.record import Gap, QueryRecord
 from dnsfw.audit.settings import AuditSettings
 
 log = structlog.get_logger(__name__)
@@ -62,6 +63,16 @@ class AuditPipeline:
             self._send()
         elif self._timer is None and self._loop is not None:
             self._timer = self._loop.call_later(self._settings.batch_s, self._flush)
+
+    def take(self, batch: Batch) -> None:
+        """Records that a worker has gathered; as good as `sink` for each, without looking at them."""
+        self._backlog.add_batch(batch)
+        self._send()
+
+    def tell_gap(self, gap: Gap) -> None:
+        """Records that were lost before they came here."""
+        self._backlog.add_gap(gap)
+        self._send()
 
     async def start(self) -> None:
         """Returns when the database is open, or known to be in trouble: DNS waits for no disk. ForeignDatabaseError: not our file."""

@@ -44,8 +44,8 @@ Sink = Callable[[QueryRecord], None]
 class Gap(NamedTuple):
     """Records that should be here and are not: between `since` and `until`, `lost` many, None where nobody can know.
 
-    why: "queue full" (the disk was too slow, full or away), "unclean end" (killed, or a power cut), "unusable records",
-    "damaged database".
+    why: "queue full" (the disk was too slow, full or away), "unclean end" (killed, or a power cut), "worker ended" (one of several was
+    killed, or has failed), "unusable records", "damaged database".
     """
 
     since: float

@@ -50,6 +50,13 @@ def _listening(view: StatusView) -> Lines:
     yield _text(" ".join(view.listen) or "nowhere", "" if view.listen else _BAD)
 
 
+def _workers(view: StatusView) -> Lines:
+    for worker in view.workers:
+        state = (f"pid {worker.pid}", "") if worker.ready else ("away", _BAD)
+        line = Text(f"{worker.number}: ").append(*state).append(f", {worker.queries:,} queries")
+        yield line.append(f", restarted {worker.restarts:,} times", _ODD) if worker.restarts else line
+
+
 def _upstreams(view: StatusView) -> Lines:
     for upstream in view.upstreams:
         yield Text.assemble(f"{printable(upstream.address)}  ", _state(upstream), _upstream_counts(upstream))
@@ -153,6 +160,7 @@ _SECTIONS: tuple[tuple[str, Callable[[StatusView], Lines]], ...] = (
     ("problems", _problems),
     ("warnings", _warnings),
     ("listening", _listening),
+    ("workers", _workers),
     ("upstreams", _upstreams),
     ("rules", _rules),
     ("pods", _pods),

@@ -11,18 +11,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from dnsfw.clock import Instant
+from dnsfw.enforce.asked import FOREVER, Ask, held, refusal_of, wanted_of
 from dnsfw.enforce.elements import element_place, first_claim, row_changes
 from dnsfw.enforce.numbers import Holder
-from dnsfw.enforce.rejudge import is_contested
 from dnsfw.enforce.state import State
 from dnsfw.enforce.targets import basis_at, mark_key
 from dnsfw.names import Name
 from dnsfw.policy.grants import Granted, GrantOutcome, NotGranted, Told
 from dnsfw.policy.lease import answer_bound, lease
-from dnsfw.policy.ledger import Claim, Row, RowKey, with_claims
+from dnsfw.policy.ledger import Claim, Row, RowKey, loses_claims, with_claims
 from dnsfw.policy.model import PodUid
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import Permit, Subject
@@ -34,14 +35,6 @@ WAITING_BOUND = 65_536
 """Requests that wait for their turn; more are refused (queue full)."""
 TURN_ADDRESSES = 256
 PART_ADDRESSES = 64
-FOREVER: Instant = float("inf")
-
-
-class Ask(NamedTuple):
-    subject: Subject
-    name: Name
-    addresses: tuple[bytes, ...]
-    ttl: int
 
 
 class Waiting(NamedTuple):
@@ -50,25 +43,16 @@ class Waiting(NamedTuple):
     asked_at: Instant
 
 
-class Wanted(NamedTuple):
-    """One permission that an answer needs: until `needed` at least, until `until` if it must be written."""
-
-    address: bytes
-    permit: Permit
-    needed: Instant
-    until: Instant
-    ttl: int
-
-
 @dataclass(slots=True)
 class Batch:
-    """What one transaction will hold, and the rows it leads to (fresh: how many of a pod's are new)."""
+    """What one transaction will hold, and the rows it leads to (fresh: how many of a pod's are new; crowded: rows that lose claims)."""
 
     rows: dict[RowKey, Row] = field(default_factory=dict)
     fresh: Counter[PodUid] = field(default_factory=Counter)
     changes: list[Change] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
     uncut: list[tuple[bytes, bytes]] = field(default_factory=list)
+    crowded: list[RowKey] = field(default_factory=list)
 
 
 class Installer:
@@ -82,9 +66,9 @@ class Installer:
 
     def request(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
         ask = Ask(subject, name, tuple(addresses), ttl)
-        held = self._refusal(ask) or self._held(ask)
-        if held is not None:
-            then(held)
+        settled = self._refusal(ask) or (self._held(ask) if self._is_known(ask) else None)
+        if settled is not None:
+            then(settled)
             return
         if len(ask.addresses) <= PART_ADDRESSES:
             self._line_up(ask, then)
@@ -110,29 +94,14 @@ class Installer:
             then(NotGranted(Reason.QUEUE_FULL, f"{WAITING_BOUND} grants wait for the kernel"))
 
     def _refusal(self, ask: Ask) -> NotGranted | None:
-        state = self._state
-        if state.trouble:
-            return NotGranted(Reason.KERNEL_FAILED, state.trouble)
-        if state.snapshot is None:
-            return NotGranted(Reason.NOT_READY)
-        current = state.snapshot.subjects.get(ask.subject.pod.uid)
-        if current is ask.subject and not state.snapshot.conflicts:
-            return None
-        if current is None or current.policy is not ask.subject.policy or current.pod.addresses != ask.subject.pod.addresses:
-            return NotGranted(Reason.RULES_CHANGED)
-        return NotGranted(Reason.ADDRESS_CONFLICT) if is_contested(current, state.snapshot) else None
+        return refusal_of(self._state, ask.subject)
+
+    def _is_known(self, ask: Ask) -> bool:
+        """Whether it may be held: nearly every new answer has an address of which nothing is known, which takes no judgement to see."""
+        return not ask.addresses or ask.addresses[0] in self._state.ledger.rows_of(ask.subject.pod.uid)
 
     def _held(self, ask: Ask) -> Granted | None:
-        """Everything stands already and outlives the answer: no commit (a flood of TTL 0 costs the kernel nothing)."""
-        until, ttl, count, uid = FOREVER, ask.ttl, 0, ask.subject.pod.uid
-        if ask.addresses and ask.addresses[0] not in self._state.ledger.rows_of(uid):
-            return None  # what nearly every new answer is, found without a judgement
-        for wanted in wanted_of(ask, self._state.clock.now()):
-            claim = _claim_of(self._state.ledger.row(uid, wanted.address), wanted.permit, ask.name)
-            if claim is None or claim.until < wanted.needed or self._deferred(ask.subject, wanted.address, claim):
-                return None
-            until, ttl, count = min(until, claim.until), min(ttl, wanted.ttl), count + len(wanted.permit.pieces)
-        return Granted(until, ttl, count)
+        return held(self._state.ledger, ask, wanted_of(ask, self._state.clock.now()), partial(self._deferred, ask.subject))
 
     def _flush(self) -> None:
         waiting, size = self._next, self._next_size
@@ -189,6 +158,8 @@ class Installer:
         self._state.live.update(batch.taken)
         for pair in batch.uncut:
             self._state.cut.discard(pair)
+        for key in batch.crowded:
+            self._state.followers.forget(key)
 
     def _plan(self, ask: Ask, batch: Batch, now: Instant) -> GrantOutcome:
         """Add to `batch` what this answer needs; judged anew, for the rules may have changed since it was asked."""
@@ -242,7 +213,9 @@ class Installer:
         state, uid, key = self._state, subject.pod.uid, RowKey(subject.pod.uid, address)
         before = batch.rows.get(key) or state.ledger.row(uid, address)
         batch.fresh[uid] += not before
-        after = with_claims(before, claims) if before or len(claims) > 1 else tuple(claims)
+        after = with_claims(before, claims)
+        if loses_claims(before, claims, after):
+            batch.crowded.append(key)
         if state.deferred:
             for claim in claims:
                 batch.changes += self._deferred(subject, address, claim)
@@ -308,25 +281,3 @@ def _together(outcomes: Sequence[GrantOutcome]) -> GrantOutcome:
     if len(granted) < len(outcomes):
         return next(outcome for outcome in outcomes if isinstance(outcome, NotGranted))
     return Granted(min(each.until for each in granted), min(each.ttl for each in granted), sum(each.grants for each in granted))
-
-
-def wanted_of(ask: Ask, now: Instant) -> Iterator[Wanted]:
-    """What the policy permits, address by address; what it does not permit is not asked for and stays closed."""
-    policy, sizes = ask.subject.policy, ask.subject.sizes
-    limits, bound, until = None, 0, now
-    for address in ask.addresses:
-        if len(address) not in sizes:
-            continue
-        for permit in policy.judge(ask.name, address):
-            if permit.limits is not limits:
-                limits = permit.limits
-                bound, until = answer_bound(ask.ttl, limits), now + lease(ask.ttl, limits)
-            yield Wanted(address, permit, now + bound, until, bound)
-
-
-def _claim_of(row: Row, permit: Permit, name: Name) -> Claim | None:
-    for claim in row:
-        same = claim.permit
-        if claim.name == name and (same is permit or (same.rule == permit.rule and same.ports == permit.ports)):
-            return claim
-    return None

@@ -50,7 +50,7 @@ class Keeper:
             else:
                 await self._begin_anew(snapshot, standing)
             self._state.snapshot = snapshot
-            self._state.trouble = ""
+            self._state.say_trouble("")
 
     async def repair(self, why: str) -> None:
         """Make the whole table anew from our own state; grants and live connections are kept."""
@@ -58,7 +58,7 @@ class Keeper:
             snapshot = self._state.snapshot
             if snapshot is None:
                 return
-            self._state.trouble = why
+            self._state.say_trouble(why)
             log.warning("the table is being rebuilt", reason=why)
             retrying = AsyncRetrying(
                 retry=retry_if_exception_type(NftError),
@@ -71,7 +71,7 @@ class Keeper:
                     is_there = self._state.kernel.fingerprint(self._state.layout.table) is not None
                     await self._build(snapshot, replace=is_there)
             self.rebuilds += 1
-            self._state.trouble = ""
+            self._state.say_trouble("")
 
     async def _begin_anew(self, snapshot: Snapshot, standing: Found | None) -> None:
         """A table of another version has given numbers until it was gone."""

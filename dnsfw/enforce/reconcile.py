@@ -59,6 +59,7 @@ class Reconciler:
         """Bring `snapshot` into force. NftError: the old one stays, or (after the switch) `trouble` says that a rebuild is due."""
         async with self.lock:
             await self._structure.prepare(self._state.snapshot, snapshot)
+            await self._state.followers.follow(snapshot)
             judgement = await self._judge(snapshot)
             switch = Switch()
             try:
@@ -104,6 +105,7 @@ class Reconciler:
         self._state.deferred = {(change.set, change.key): change for change in later}
         self._commit(now, snapshot)
         self._state.snapshot = snapshot
+        self._state.followers.in_force(snapshot)
 
     def _touched(self, snapshot: Snapshot, judgement: Judgement) -> list[Subject]:
         """The pods that may stand otherwise in the small sets than before; whoever lacked a number tries again."""

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Protocol
 
 from dnsfw.clock import Clock
 from dnsfw.enforce.cuts import Cuts
@@ -36,6 +37,38 @@ and go with many grants would fill the set otherwise, and a full set refuses eve
 """
 
 
+class Followers(Protocol):
+    """Whoever decides elsewhere by what is in force here (dnsfw.workers); nobody is waited for without a bound."""
+
+    async def follow(self, snapshot: Snapshot) -> None:
+        """Returns when nobody decides by an older snapshot any more; the kernel is narrowed only then."""
+        ...
+
+    def in_force(self, snapshot: Snapshot) -> None:
+        """The kernel has it: what the snapshot permits can be granted from now on."""
+        ...
+
+    def tell_trouble(self, trouble: str) -> None:
+        """`State.trouble` is another."""
+        ...
+
+    def forget(self, key: RowKey) -> None:
+        """The row was full and has lost a claim before its end."""
+        ...
+
+
+class Nobody:
+    """No followers: this process answers all queries itself."""
+
+    async def follow(self, snapshot: Snapshot) -> None: ...
+
+    def in_force(self, snapshot: Snapshot) -> None: ...
+
+    def tell_trouble(self, trouble: str) -> None: ...
+
+    def forget(self, key: RowKey) -> None: ...
+
+
 @dataclass(slots=True)
 class State:
     """snapshot: the newest in force. placed, live: the small sets as the kernel has them, by address, and the numbers in force.
@@ -45,6 +78,7 @@ class State:
     deferred: changes of elements that may wait, since their numbers are dead or survivors' (a newer change of the same element replaces
     them).
     written: rows written while a new snapshot is being judged, None otherwise.
+    followers: who decides by this state in other processes.
     """
 
     settings: EnforceSettings
@@ -70,6 +104,7 @@ class State:
     commit_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_COMMITS))
     written: set[RowKey] | None = None
     deferred: dict[tuple[Set, bytes], Change] = field(default_factory=dict)
+    followers: Followers = field(default_factory=Nobody)
 
     def commit(self, changes: Sequence[Change]) -> None:
         """One transaction, acknowledged when this returns; NftError: nothing of it has happened, or nobody knows, and `trouble` says so."""
@@ -90,8 +125,13 @@ class State:
 
     def distrust(self, why: str) -> None:
         """The kernel may not hold what we think: nothing is granted until it has been mended."""
-        self.trouble = why
+        self.say_trouble(why)
         self.alarm.set()
+
+    def say_trouble(self, trouble: str) -> None:
+        """How it stands from now on; "": all is well again."""
+        self.trouble = trouble
+        self.followers.tell_trouble(trouble)
 
     def numbers_of(self, pod: PodUid) -> Callable[[RuleRef], int | None]:
         """Rule -> this pod's number for it."""

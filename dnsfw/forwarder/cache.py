@@ -9,6 +9,7 @@ order (LRU) would move an entry on each. A flood of names asked for once passes 
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from math import ceil
 
 from dnsfw.clock import Instant
@@ -42,6 +43,16 @@ class _Entry:
         self.is_spared = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheStats:
+    """entries, bytes: now. hits, misses: since the start."""
+
+    entries: int
+    bytes: int
+    hits: int
+    misses: int
+
+
 class Cache:
     """`Query.shared_key` -> what upstream said."""
 
@@ -56,6 +67,9 @@ class Cache:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def stats(self) -> CacheStats:
+        return CacheStats(entries=len(self._entries), bytes=self.size_bytes, hits=self.hits, misses=self.misses)
 
     def get(self, key: bytes, now: Instant) -> tuple[Received, int] | None:
         """The answer and its age in whole seconds, rounded up, so that what remains of a TTL is rounded down."""

@@ -14,17 +14,16 @@ from typing import cast
 
 from dnsfw.clock import Clock, Instant
 from dnsfw.forwarder import wire
-from dnsfw.forwarder.listener_udp import TCP, Handler, bind
-from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
+from dnsfw.forwarder.doors import BACKLOG
+from dnsfw.forwarder.listener_udp import TCP, Handler
+from dnsfw.forwarder.settings import ForwarderSettings
 from dnsfw.forwarder.timers import Timers
 from dnsfw.policy.turns import Turns
 
-BACKLOG = 512
 TURN_MESSAGES = 4
 TURNS_IN_A_ROW = 8
 MAX_IN_LINE = 1 << 30  # no bound of its own: a connection is in line at most once, and connections are bounded
 MAX_UNREAD_BYTES = 256 << 10
-SEND_BUFFER_BYTES = 64 << 10  # the kernel would take up to 4 MB for one that never reads
 SWEEP_SECONDS = 0.25
 
 
@@ -210,9 +209,8 @@ class TcpListener:
     def connections(self) -> int:
         return self._open
 
-    async def listen(self, endpoint: Endpoint) -> None:
-        bound = bind(endpoint, socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    async def listen(self, bound: socket.socket) -> None:
+        """Takes the socket over."""
         self._server = await self.loop.create_server(lambda: TcpClient(self), sock=bound, backlog=BACKLOG)
 
     def stop_accepting(self) -> None:

@@ -9,19 +9,11 @@ once, which takes 2 µs each where handling takes 10 to 20, and wait in line by 
 """
 
 import asyncio
-import contextlib
-import errno
 import socket
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from dnsfw.errors import DnsfwError
-from dnsfw.forwarder.settings import Endpoint
 from dnsfw.policy.turns import Turns
-
-RECEIVE_BUFFER_BYTES = 4 << 20  # 5,000 queries: what comes in while the loop is busy for a tenth of a second
-SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>; past net.core.rmem_max, which CAP_NET_ADMIN may
 
 BATCH = 32
 """What libuv reads in a row (uv__udp_recvmsg), and what we handle in a row."""
@@ -36,10 +28,6 @@ UDP, TCP = "udp", "tcp"  # as records say it
 
 ClientAddress = tuple[str, int] | None
 """What the loop says of a datagram's sender (IPv6 has two more numbers); None where the way knows it."""
-
-
-class ListenError(DnsfwError):
-    """An address at which we cannot listen."""
 
 
 class Way(Protocol):
@@ -144,50 +132,7 @@ class UdpListener(asyncio.DatagramProtocol):
             self._transport.close()
 
 
-def bind(endpoint: Endpoint, kind: socket.SocketKind) -> socket.socket:
-    """A bound socket. IPv6 alone where the address is IPv6: a mapped source would be no pod's."""
-    family = socket.AF_INET if endpoint.address.version == 4 else socket.AF_INET6
-    bound = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if kind == socket.SOCK_STREAM:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((str(endpoint.address), endpoint.port))
-    except OSError as error:
-        bound.close()
-        word = "tcp" if kind == socket.SOCK_STREAM else "udp"
-        raise ListenError(f"cannot listen on {endpoint} ({word}): {(error.strerror or str(error)).lower()}{_advice(error)}") from error
-    return bound
-
-
-def _advice(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRNOTAVAIL:
-            return "; give the node that address first, such as `ip address add … dev lo`, or name another with --listen"
-        case errno.EADDRINUSE:
-            return "; another program listens there: stop it, or name another address with --listen"
-        case errno.EACCES | errno.EPERM:
-            return "; be root, or have CAP_NET_BIND_SERVICE"
-    return ""
-
-
-def try_endpoints(endpoints: Iterable[Endpoint]) -> None:
-    """Whether one could listen there now; ListenError for the first where not."""
-    for endpoint in endpoints:
-        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-            bind(endpoint, kind).close()
-
-
-async def listen_udp(endpoint: Endpoint, handler: Handler, loop: asyncio.AbstractEventLoop) -> tuple[UdpListener, Endpoint]:
-    """The listener, and where it is bound (the port may have been 0)."""
-    bound = bind(endpoint, socket.SOCK_DGRAM)
-    _widen(bound)
+async def listen_udp(bound: socket.socket, handler: Handler, loop: asyncio.AbstractEventLoop) -> UdpListener:
+    """Takes the socket over."""
     _, listener = await loop.create_datagram_endpoint(lambda: UdpListener(handler, bound, loop), sock=bound)
-    return listener, Endpoint(endpoint.address, bound.getsockname()[1])
-
-
-def _widen(bound: socket.socket) -> None:
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-    with contextlib.suppress(PermissionError):
-        bound.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+    return listener

@@ -7,7 +7,7 @@ is left in the loop.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,8 @@ from dnsfw.audit.record import Sink
 from dnsfw.clock import Clock, Instant
 from dnsfw.forwarder import wire
 from dnsfw.forwarder.account import TCP, UDP, Sender
-from dnsfw.forwarder.cache import Cache
+from dnsfw.forwarder.cache import CacheStats
+from dnsfw.forwarder.doors import Door, open_door
 from dnsfw.forwarder.listener_tcp import TcpListener
 from dnsfw.forwarder.listener_udp import ClientAddress, UdpListener, Way, listen_udp
 from dnsfw.forwarder.perform import InterfaceOf, Performer, SnapshotOf, UnreadyOf
@@ -57,8 +58,8 @@ class ForwarderStats:
     dropped: Mapping[str, int]
     in_flight: int
     waiting: int
-    cache_hits: int
     tcp_connections: int
+    cache: CacheStats
     upstreams: UpstreamStats
 
 
@@ -107,11 +108,11 @@ class Forwarder:
         )
         self._fast = None if fast is None else fast(self._performer)
 
-    async def start(self) -> None:
-        """Listens everywhere, or nowhere: ListenError names the address."""
+    async def start(self, doors: Iterable[Door] | None = None) -> None:
+        """Listens everywhere, or nowhere: ListenError names the address. Without doors it opens its own; in any case they are its now."""
         try:
-            for endpoint in self._settings.listen:
-                await self._listen(endpoint)
+            for door in map(open_door, self._settings.listen) if doors is None else doors:
+                await self._listen(door)
         except BaseException:
             self._close()
             raise
@@ -127,11 +128,6 @@ class Forwarder:
         # One turn for the sockets to take what was just written.
         await asyncio.sleep(0)
         self._close()
-
-    @property
-    def cache(self) -> Cache:
-        """For status."""
-        return self._performer.cache
 
     def snapshot_changed(self) -> None:
         self._performer.snapshot_changed()
@@ -159,19 +155,18 @@ class Forwarder:
             dropped=dict(self._dropped + self._dropped_by_listeners()),
             in_flight=len(performer.in_flight),
             waiting=performer.waiting,
-            cache_hits=performer.cache.hits,
             tcp_connections=sum(tcp.connections for tcp in self._tcp),
+            cache=performer.cache.stats(),
             upstreams=self._upstreams.stats(),
         )
 
-    async def _listen(self, endpoint: Endpoint) -> None:
-        udp, bound = await listen_udp(endpoint, self, self._loop)
-        self._udp.append(udp)
+    async def _listen(self, door: Door) -> None:
+        self._udp.append(await listen_udp(door.udp, self, self._loop))
         refused = self._on_connection_refused
         tcp = TcpListener(self, self._settings, loop=self._loop, clock=self._clock, timers=self._timers, on_refused=refused)
         self._tcp.append(tcp)
-        await tcp.listen(bound)
-        self.endpoints += (bound,)
+        await tcp.listen(door.tcp)
+        self.endpoints += (door.endpoint,)
 
     async def _settled(self, seconds: float) -> None:
         idle = asyncio.Event()

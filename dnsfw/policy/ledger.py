@@ -98,6 +98,11 @@ def _bounded(claims: Iterable[Claim]) -> Row:
     return (*spare[len(spare) - min(room, len(spare)) :], *longest.values())
 
 
+def loses_claims(before: Row, claims: Iterable[Claim], after: Row) -> bool:
+    """Whether the row had no room for all: what `with_claims` made of it lacks a claim that it was made of."""
+    return len(after) >= CLAIMS_A_ROW and len({(claim.permit.rule, claim.name) for claim in (*before, *claims)}) > len(after)
+
+
 class Ledger:
     """All rows, by pod and address. Held by one owner."""
 

@@ -46,6 +46,7 @@ class RunSettings:
     policy: the surroundings; this node's own addresses are not in it yet, they are looked up at start.
     forwarder: where queries are taken and who is asked. enforce: the table, its marks and limits, the pods' interfaces.
     audit: where records go. api: where status is served. log: what the program says of itself.
+    workers: processes that answer queries; 1: this one does.
     """
 
     files: FilesSettings
@@ -55,6 +56,7 @@ class RunSettings:
     audit: AuditSettings
     api: ApiSettings
     log: LogSettings
+    workers: int = 1
 
 
 def settings_from(flags: Flags, environ: Mapping[str, str], config: Path | None = None) -> RunSettings:
@@ -112,6 +114,7 @@ def _built(values: Values) -> RunSettings:
         audit=audit,
         api=_api(values[Owner.API]),
         log=LogSettings(**values[Owner.LOG]),
+        **values[Owner.PROCESSES],
     )
 
 

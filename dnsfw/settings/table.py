@@ -28,6 +28,7 @@ class Owner(Enum):
     AUDIT = "audit"
     API = "api"
     LOG = "log"
+    PROCESSES = "processes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,14 @@ SETTINGS: tuple[Setting, ...] = (
         values.choice({"on": True, "off": False}),
         "on|off",
         "off: every name resolves, only addresses are gated; default on.",
+    ),
+    Setting(
+        "workers",
+        Owner.PROCESSES,
+        "workers",
+        values.count(1, 64),
+        "COUNT",
+        "Processes that answer queries, each pod's always the same; worth it with a core for each; default 1.",
     ),
     _audit(
         "audit-db",

@@ -16,6 +16,7 @@ from dnsfw.api.views import (
     SwitchView,
     UpstreamView,
     ViewError,
+    WorkerView,
     from_json,
     to_json,
 )
@@ -33,6 +34,7 @@ STATUS = StatusView(
     kernel=KernelView(structure_checked_s=1.0, features=("owner",)),
     refused=(RefusedView(namespace="shop", pod="app1", refused_packets=3),),
     audit=AuditView(lost=1),
+    workers=(WorkerView(number=0, pid=8, ready=True, queries=5), WorkerView(number=1, pid=0, ready=False, restarts=2)),
 )
 GRANT = GrantView(
     namespace="shop",

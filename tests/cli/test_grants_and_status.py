@@ -28,6 +28,7 @@ from dnsfw.api.views import (
     StatusView,
     SwitchView,
     UpstreamView,
+    WorkerView,
 )
 from dnsfw.cli.main import main
 from dnsfw.cli.spans import span
@@ -66,6 +67,7 @@ FULL = StatusView(
     ),
     audit=AuditView(path="/var/lib/dnsfw/audit.db", written=5, lost=12, queued=3, trouble="database or disk is full"),
     cache=CacheView(entries=10, bytes=2_500_000, hits=9, misses=1),
+    workers=(WorkerView(number=0, pid=8, ready=True, queries=1234), WorkerView(number=1, pid=0, ready=False, restarts=2)),
 )
 
 
@@ -174,6 +176,8 @@ def test_status_page_of_a_process_in_trouble(tmp_path: Path, capsys: pytest.Capt
         'spec.egress[0]: "\\x1b[31m"',
         "policy shop/a: selects nothing",
         "nowhere",
+        "workers    0: pid 8, 1,234 queries",
+        "1: away, 0 queries, restarted 2 times",
         "192.0.2.53:53  down  1,234 queries, 12 failures, 0.3 ms",
         "17 rules, snapshot 4, in force for 12 s",
         "12 known: 9 selected by rules, 3 untouched",

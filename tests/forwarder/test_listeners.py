@@ -11,8 +11,9 @@ from ipaddress import ip_address
 import pytest
 
 from dnsfw.clock import SystemClock
+from dnsfw.forwarder.doors import ListenError, bind, open_door, try_endpoints
 from dnsfw.forwarder.listener_tcp import TcpListener
-from dnsfw.forwarder.listener_udp import ClientAddress, ListenError, Way, listen_udp, try_endpoints
+from dnsfw.forwarder.listener_udp import ClientAddress, UdpListener, Way, listen_udp
 from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
 from dnsfw.forwarder.timers import Timers
 
@@ -45,6 +46,12 @@ class Echo:
             self.answer(*kept)
 
 
+async def udp(echo: Echo, host: str = "127.0.0.1") -> tuple[UdpListener, Endpoint]:
+    door = open_door(Endpoint(ip_address(host), 0))
+    door.tcp.close()
+    return await listen_udp(door.udp, echo, asyncio.get_running_loop()), door.endpoint
+
+
 @asynccontextmanager
 async def tcp(host: str = "127.0.0.1", **changes) -> AsyncIterator[tuple[TcpListener, Echo, int]]:
     loop, clock, echo = asyncio.get_running_loop(), SystemClock(), Echo()
@@ -52,7 +59,7 @@ async def tcp(host: str = "127.0.0.1", **changes) -> AsyncIterator[tuple[TcpList
     settings = ForwarderSettings(listen=(), upstreams=(), **changes)
     listener = TcpListener(echo, settings, loop=loop, clock=clock, timers=timers, on_refused=echo.refused.append)
     port = free_port(host)
-    await listener.listen(Endpoint(ip_address(host), port))
+    await listener.listen(bind(Endpoint(ip_address(host), port), socket.SOCK_STREAM))
     try:
         yield listener, echo, port
     finally:
@@ -120,7 +127,7 @@ async def eventually(holds: Callable[[], bool]) -> None:
 async def test_udp_answers_go_back_to_the_sender(host: str) -> None:
     """From the address and port that was asked, to those that asked; the source is the bare address."""
     loop, echo = asyncio.get_running_loop(), Echo()
-    listener, bound = await listen_udp(Endpoint(ip_address(host), 0), echo, loop)
+    listener, bound = await udp(echo, host)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
         client.connect((host, bound.port))
@@ -142,7 +149,7 @@ async def test_udp_answers_go_back_to_the_sender(host: str) -> None:
 async def test_udp_b18_source_port_zero_is_dropped() -> None:
     """There is nobody to answer there: counted, and no more."""
     echo = Echo()
-    listener, _ = await listen_udp(Endpoint(ip_address("127.0.0.1"), 0), echo, asyncio.get_running_loop())
+    listener, _ = await udp(echo)
 
     listener.datagram_received(QUERY, ("127.0.0.1", 0))
 
@@ -155,7 +162,7 @@ async def test_udp_sources_take_turns() -> None:
     """Four hundred datagrams lie before another source's single one, and one of them is too long to wait: it is handled among the first."""
     echo = Echo()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as crowd, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as single:
-        listener, bound = await listen_udp(Endpoint(ip_address("127.0.0.1"), 0), echo, asyncio.get_running_loop())
+        listener, bound = await udp(echo)
         for client, source in ((crowd, "127.0.0.2"), (single, "127.0.0.3")):
             client.bind((source, 0))
             client.connect(("127.0.0.1", bound.port))
@@ -173,7 +180,7 @@ async def test_udp_sources_take_turns() -> None:
 
 async def test_udp_answers_without_a_socket_or_room_are_counted() -> None:
     """A full buffer or a closed socket: the answer is dropped, as the network might have done."""
-    listener, bound = await listen_udp(Endpoint(ip_address("127.0.0.1"), 0), Echo(), asyncio.get_running_loop())
+    listener, bound = await udp(Echo())
     listener.pause_writing()
     listener.send(QUERY, ("127.0.0.1", bound.port))
     listener.resume_writing()
@@ -208,12 +215,7 @@ async def test_an_address_that_is_taken_is_named(kind: socket.SocketKind) -> Non
         word = "tcp" if kind == socket.SOCK_STREAM else "udp"
 
         with pytest.raises(ListenError, match=rf"cannot listen on 127\.0\.0\.1:{endpoint.port} \({word}\): address already in use"):
-            if kind == socket.SOCK_DGRAM:
-                await listen_udp(endpoint, Echo(), asyncio.get_running_loop())
-            else:
-                loop, clock = asyncio.get_running_loop(), SystemClock()
-                settings = ForwarderSettings(listen=(), upstreams=())
-                await TcpListener(Echo(), settings, loop=loop, clock=clock, timers=Timers(loop, clock), on_refused=print).listen(endpoint)
+            open_door(endpoint)
 
 
 @pytest.mark.parametrize("host", [pytest.param("127.0.0.1", id="ipv4"), pytest.param("::1", id="ipv6")])

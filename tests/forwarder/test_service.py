@@ -15,7 +15,7 @@ from wire_messages import query
 
 from dnsfw.audit.record import QueryRecord
 from dnsfw.clock import SystemClock
-from dnsfw.forwarder.listener_udp import ListenError
+from dnsfw.forwarder.doors import ListenError
 from dnsfw.forwarder.service import Forwarder, ForwarderStats
 from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
 from dnsfw.names import Name, parse_name, parse_pattern
@@ -331,7 +331,7 @@ async def test_the_cache_lies_behind_the_decision() -> None:
         assert rcode_of(refused) == REFUSED
         assert len(upstream.asked) == 1
         assert [who for who, _, _ in bench.grants.asked] == ["a", "a", "b"]
-        assert bench.stats.cache_hits == 2
+        assert bench.stats.cache.hits == 2
 
 
 async def test_b16_the_same_id_a_thousand_times_from_one_port() -> None:

@@ -173,7 +173,7 @@ class OneWay:
 
     def counts(self) -> tuple[object, ...]:
         stats = self.forwarder.stats()
-        return stats.queries, stats.by_decision, stats.by_reason, stats.cache_hits, self.upstream.asked, self.forwarder.cache.misses
+        return stats.queries, stats.by_decision, stats.by_reason, stats.cache.hits, self.upstream.asked, stats.cache.misses
 
     def _counted(self, hot: Hot) -> Hot:
         answer, ask = hot.answer, hot.fresh.ask

@@ -53,6 +53,7 @@ def test_few_flags_are_enough() -> None:
         audit=AuditSettings(path=Path("state/audit.db")),
         api=made().api,
         log=LogSettings(),
+        workers=1,
     )
     assert made().api.address == UnixAddress(Path("s"))
 
@@ -95,6 +96,7 @@ def test_every_flag_reaches_its_field(tmp_path: Path) -> None:
         packet_mark="0x1",
         max_grants_per_pod="1000",
         max_grants="2000",
+        workers="4",
     )
 
     assert settings.files.node_name == "node-1"
@@ -129,6 +131,7 @@ def test_every_flag_reaches_its_field(tmp_path: Path) -> None:
     assert settings.audit == AuditSettings(path=Path("state/audit.db"), max_age_s=7 * 86400.0, max_bytes=512 << 20)
     assert (settings.api.address, settings.api.token) == (TcpAddress(ip_address("192.0.2.53"), 9155), TOKEN)
     assert settings.log == LogSettings(format=LogFormat.JSON, level="debug")
+    assert settings.workers == 4
 
 
 def test_flag_wins_over_environment_over_file(tmp_path: Path) -> None:
@@ -273,6 +276,8 @@ BAD_FLAGS = [
     ("mark-mask", "0x1ffffffff", "not a mark"),
     ("mark-mask", "ff", "not a mark"),
     ("packet-mark", "0x3", "is not one bit"),
+    ("workers", "0", "1 to 64"),
+    ("workers", "65", "1 to 64"),
     ("max-grants-per-pod", "99", "100 to 10,000,000"),
     ("max-grants", "1e6", "out of range"),
     ("max-addresses-per-answer", "99", "100 to 4,096"),

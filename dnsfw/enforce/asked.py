@@ -1,0 +1,104 @@
+"""What an answer needs of the kernel, and whether that stands already.
+
+Pure. The ledger's owner asks it of its own state, a worker of its mirror (dnsfw.workers): both say "held" by the same words.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from dnsfw.clock import Instant
+from dnsfw.enforce.rejudge import is_contested
+from dnsfw.names import Name
+from dnsfw.policy.grants import Granted, NotGranted
+from dnsfw.policy.lease import answer_bound, lease
+from dnsfw.policy.ledger import Claim, Ledger, Row
+from dnsfw.policy.reasons import Reason
+from dnsfw.policy.snapshot import Permit, Snapshot, Subject
+
+FOREVER: Instant = float("inf")
+
+
+class Ask(NamedTuple):
+    subject: Subject
+    name: Name
+    addresses: tuple[bytes, ...]
+    ttl: int
+
+
+class Wanted(NamedTuple):
+    """One permission that an answer needs: until `needed` at least, until `until` if it must be written."""
+
+    address: bytes
+    permit: Permit
+    needed: Instant
+    until: Instant
+    ttl: int
+
+
+class View(Protocol):
+    """How enforcement stands, for those who only look: its own state, or a worker's mirror of it.
+
+    deferred: changes of elements that are not in the kernel yet; while there are any, the ledger alone does not say what stands.
+    """
+
+    @property
+    def snapshot(self) -> Snapshot | None: ...
+
+    @property
+    def trouble(self) -> str: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def deferred(self) -> Collection[object]: ...
+
+
+def wanted_of(ask: Ask, now: Instant) -> Iterator[Wanted]:
+    """What the policy permits, address by address; what it does not permit is not asked for and stays closed."""
+    policy, sizes = ask.subject.policy, ask.subject.sizes
+    limits, bound, until = None, 0, now
+    for address in ask.addresses:
+        if len(address) not in sizes:
+            continue
+        for permit in policy.judge(ask.name, address):
+            if permit.limits is not limits:
+                limits = permit.limits
+                bound, until = answer_bound(ask.ttl, limits), now + lease(ask.ttl, limits)
+            yield Wanted(address, permit, now + bound, until, bound)
+
+
+def refusal_of(view: View, subject: Subject) -> NotGranted | None:
+    """Why this pod can be granted nothing now, if so."""
+    if view.trouble:
+        return NotGranted(Reason.KERNEL_FAILED, view.trouble)
+    if view.snapshot is None:
+        return NotGranted(Reason.NOT_READY)
+    current = view.snapshot.subjects.get(subject.pod.uid)
+    if current is subject and not view.snapshot.conflicts:
+        return None
+    if current is None or current.policy is not subject.policy or current.pod.addresses != subject.pod.addresses:
+        return NotGranted(Reason.RULES_CHANGED)
+    return NotGranted(Reason.ADDRESS_CONFLICT) if is_contested(current, view.snapshot) else None
+
+
+def held(ledger: Ledger, ask: Ask, wanted: Iterable[Wanted], is_due: Callable[[bytes, Claim], object]) -> Granted | None:
+    """Everything stands already and outlives the answer: no commit (a flood of TTL 0 costs the kernel nothing).
+
+    is_due: whether a claim's elements wait to be written.
+    """
+    until, ttl, count, uid = FOREVER, ask.ttl, 0, ask.subject.pod.uid
+    for one in wanted:
+        claim = _claim_of(ledger.row(uid, one.address), one.permit, ask.name)
+        if claim is None or claim.until < one.needed or is_due(one.address, claim):
+            return None
+        until, ttl, count = min(until, claim.until), min(ttl, one.ttl), count + len(one.permit.pieces)
+    return Granted(until, ttl, count)
+
+
+def _claim_of(row: Row, permit: Permit, name: Name) -> Claim | None:
+    for claim in row:
+        same = claim.permit
+        if claim.name == name and (same is permit or (same.rule == permit.rule and same.ports == permit.ports)):
+            return claim
+    return None
