@@ -1,5 +1,6 @@
 """B: what clients send that they should not, over UDP and TCP."""
 
+import socket
 from struct import pack
 from typing import Any
 
@@ -14,6 +15,7 @@ from scene import (
     POD_A,
     POD_A6,
     REFUSED,
+    SERVER,
     STRANGER,
     TRUE,
     Scene,
@@ -22,6 +24,7 @@ from scene import (
 from upstream import answer
 from wire_messages import a, header, name, opt, query, question, rr
 
+from dnsfw.demo import packets
 from dnsfw.names import format_name
 
 WAYS = [pytest.param("udp", id="udp"), pytest.param("tcp", id="tcp")]
@@ -252,6 +255,15 @@ async def test_b18_a_pod_may_ask_from_any_port(scene: Scene, port: int) -> None:
     await client.send(first.data, query(text=scene.name, ident=77))
 
     assert (first.addresses, (await client.receive()).id) == (IS_TRUE, 77)
+
+
+async def test_b18_source_port_0_is_dropped(scene: Scene) -> None:
+    """Nobody can be answered there: dropped and counted, not asked upstream."""
+    with scene.bench.place.socket(socket.AF_INET, socket.SOCK_RAW, protocol=socket.IPPROTO_RAW) as raw:
+        raw.sendto(packets.udp(POD_A, SERVER[0], 0, SERVER[1], query(text=scene.name)), SERVER)
+
+    assert await scene.until(lambda: scene.metric("dnsfw_forwarder_dropped_total", reason="source port 0"))
+    assert scene.asked == []
 
 
 @pytest.mark.parametrize("way", WAYS)

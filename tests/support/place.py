@@ -50,9 +50,9 @@ class Place:
             self._holder.kill()
             self._holder.wait()
 
-    def socket(self, family: int, kind: int, bind: tuple[str, int] | None = None) -> socket.socket:
+    def socket(self, family: int, kind: int, bind: tuple[str, int] | None = None, *, protocol: int = 0) -> socket.socket:
         """Without waiting (O_NONBLOCK), bound if asked for."""
-        _, (descriptor,) = self._call("socket", family=family, kind=kind)
+        _, (descriptor,) = self._call("socket", family=family, kind=kind, protocol=protocol)
         made = socket.socket(family, kind, fileno=descriptor)
         made.setblocking(False)
         if bind is not None:
@@ -121,8 +121,8 @@ def _obey(
     wanted: dict[str, Any], descriptors: list[int], started: dict[int, subprocess.Popen[bytes]]
 ) -> tuple[dict[str, Any], socket.socket | None]:
     match wanted:
-        case {"do": "socket", "family": family, "kind": kind}:
-            return {}, socket.socket(family, kind)
+        case {"do": "socket", "family": family, "kind": kind, "protocol": protocol}:
+            return {}, socket.socket(family, kind, protocol)
         case {"do": "start", "argv": argv, "cwd": cwd}:
             process = subprocess.Popen(argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=descriptors[0], stderr=descriptors[0])
             os.close(descriptors[0])
