@@ -52,7 +52,7 @@ fuzz: ## hostile bytes against each decoder, SECONDS=60 each; what escapes lies 
 	@$(ENTER) for target in $(FUZZ_TARGETS); do python fuzz/$${target}_target.py --seconds $(SECONDS) || exit; done
 
 bench: ## side by side with dnsmasq, unbound and CoreDNS, 15 minutes; a part of it: make bench CASES=forwarded,cached ROUNDS=3
-	@tools/bootstrap demo $(VENV)
+	@tools/bootstrap bench $(VENV)
 	@$(ENTER) python -c 'import matplotlib' 2>/dev/null || python -m pip install --quiet 'matplotlib>=3.10' || echo 'no matplotlib: no plots' >&2
 	@$(ENTER) python -m bench --cases $(CASES) --rounds $(ROUNDS)
 

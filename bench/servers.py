@@ -130,7 +130,7 @@ class Dnsmasq(Server):
     def command(self) -> Sequence[str]:
         return [
             *(
-                "/usr/sbin/dnsmasq",
+                "dnsmasq",
                 "--keep-in-foreground",
                 "--conf-file=/dev/null",
                 "--no-resolv",
@@ -178,7 +178,7 @@ forward-zone:
         )
 
     def command(self) -> Sequence[str]:
-        return ["/usr/sbin/unbound", "-c", str(self.folder / "unbound.conf")]
+        return ["unbound", "-c", str(self.folder / "unbound.conf")]
 
 
 class CoreDns(Server):

@@ -39,7 +39,7 @@ def available(cache: Path) -> tuple[tuple[type[Server], ...], list[str]]:
     found: list[type[Server]] = [Dnsfw]
     missing = []
     for server, binary, package in ((Dnsmasq, "dnsmasq", "dnsmasq-base"), (Unbound, "unbound", "unbound")):
-        if shutil.which(binary, path="/usr/sbin:/usr/bin:/sbin:/bin"):
+        if shutil.which(binary):
             found.append(server)
         else:
             missing.append(f"{server.name}: not installed (Debian package {package})")
