@@ -1,6 +1,7 @@
 """A7 and A8: what is refused though a wildcard allows the name."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from exchanges import SENDER, SETTINGS, T0, ede, ends, rcode
@@ -10,6 +11,7 @@ from wire_messages import ask
 from dnsfw.forwarder.events import Ask, Effect, Identified
 from dnsfw.forwarder.exchange import Exchange
 from dnsfw.forwarder.settings import ForwarderSettings, Refusal
+from dnsfw.forwarder.wildcards import has_limits
 from dnsfw.policy.model import Mode
 from dnsfw.policy.snapshot import Subject
 
@@ -75,3 +77,17 @@ def test_a8_the_canary_is_nxdomain_under_a_wildcard(qtype: int, refusal: Refusal
 
     assert (rcode(sent), [code for code, _ in ede(sent)]) == (3, [15])
     assert (record.decision, record.reason) == ("refused", "doh-canary")
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_limited"),
+    [
+        pytest.param({}, False, id="as-it-comes"),
+        pytest.param({"wildcard_refused_types": (16,)}, True, id="type"),
+        pytest.param({"wildcard_name_octets": 100}, True, id="name"),
+        pytest.param({"wildcard_label_octets": 40}, True, id="label"),
+    ],
+)
+def test_limits_are_off_by_default(changed: dict[str, Any], is_limited: bool) -> None:
+    """Whoever takes a shorter way asks whether there are any."""
+    assert has_limits(ForwarderSettings(listen=(), upstreams=(), **changed)) is is_limited

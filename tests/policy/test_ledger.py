@@ -5,7 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsfw.names import Name, parse_name
-from dnsfw.policy.ledger import ADOPTED, CLAIMS_A_ROW, NO_ROW, Claim, Ledger, RowKey, Standing, is_adopted, standings, with_claims
+from dnsfw.policy.ledger import (
+    ADOPTED,
+    CLAIMS_A_ROW,
+    NO_ROW,
+    Claim,
+    Ledger,
+    RowKey,
+    Standing,
+    is_adopted,
+    loses_claims,
+    standings,
+    with_claims,
+)
 from dnsfw.policy.model import LeaseLimits, PodUid, RuleRef
 from dnsfw.policy.ports import Kind, Piece, PortSet
 from dnsfw.policy.snapshot import Permit
@@ -114,6 +126,16 @@ def test_rows_grow_past_the_bound_with_what_the_rules_tell_apart() -> None:
     claims = [claim(permit(f"r{index}", HTTPS), "x.example.net", index) for index in range(CLAIMS_A_ROW + 3)]
 
     assert set(with_claims(NO_ROW, claims)) == set(claims)
+
+
+def test_only_a_full_row_loses_claims() -> None:
+    """Room for one more is no loss, nor is the same claim once more; what finds none is, the new one too."""
+    names = [claim(WEB, f"n{index}.example.net", index) for index in range(CLAIMS_A_ROW + 1)]
+    nearly, full = with_claims(NO_ROW, names[:-2]), with_claims(NO_ROW, names[:-1])
+
+    assert not loses_claims(nearly, names[-2:-1], full)
+    assert not loses_claims(full, names[:1], with_claims(full, names[:1]))
+    assert loses_claims(full, names[-1:], with_claims(full, names[-1:]))
 
 
 def test_rows_are_counted_and_dropped() -> None:
