@@ -278,19 +278,13 @@ def can_be_sent_to(address: IPAddress) -> bool:
     return not address.is_loopback and not address.is_unspecified
 
 
-def listeners(layout: Layout) -> Iterator[tuple[Family, tuple[IPAddress, int] | None]]:
-    """Where port 53 of each family goes; None: nowhere."""
-    for family, listener in ((V4, layout.settings.listener4), (V6, layout.settings.listener6)):
-        yield family, listener if listener is not None and can_be_sent_to(listener[0]) else None
-
-
 def intercept_body(layout: Layout) -> tuple[str, ...]:
     """Port 53 of selected pods, to anyone, comes to our listener; `redirect` drops on an interface without an address, dnat works (design
     §2).
     """
     body: list[str] = []
-    for family, listener in listeners(layout):
-        if listener is None:
+    for family, listener in ((V4, layout.settings.listener4), (V6, layout.settings.listener6)):
+        if listener is None or not can_be_sent_to(listener[0]):
             continue
         address, port = listener
         target = f"{address}:{port}" if family is V4 else f"[{address}]:{port}"
@@ -304,13 +298,14 @@ def own_body(layout: Layout) -> tuple[str, ...]:
     """The node's own addresses are no way round: another resolver on the node is asked by no pod that we answer, whether we have no
     listener of the family, or the pod has asked it since before it was selected (an address is translated when a connection begins).
     """
-    body: list[str] = []
-    for family, listener in listeners(layout):
-        elsewhere = f"{family.ip} daddr != {listener[0]} " if listener is not None and listener[1] == 53 else ""
-        asks = layout.sets_of(family).asks.name
-        asked = f"ct direction original meta l4proto {TCP_AND_UDP} th dport 53"
-        body.append(f"{family.ip} saddr @{asks} {elsewhere}{asked} goto refuse")
-    return tuple(body)
+    return tuple(text for family in FAMILIES for text in _own_of(layout, family))
+
+
+def _own_of(layout: Layout, family: Family) -> Iterator[str]:
+    own = [address for address in layout.settings.own if len(address.packed) == family.size]
+    asked = f"meta l4proto {TCP_AND_UDP} th dport 53"
+    yield from (f"{family.ip} daddr {address} {asked} accept" for address in own)
+    yield f"{family.ip} saddr @{layout.sets_of(family).asks.name} ct direction original {asked} goto refuse"
 
 
 def source_body(layout: Layout) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ class EnforceSettings:
     packet_mark: one bit of the packet mark: the main table has judged this packet. The guard drops what lacks it.
     interfaces: names, or patterns ending in `*`, of the pods' interfaces; empty: the source guards are off.
     listener4/listener6: where port 53 of selected pods is sent; None: there is no listener of that family, port 53 is rejected.
+    own: addresses of the node whose port 53 is ours.
     exempt: addresses of our own upstreams; a pod among them may ask others.
     journal: where the numbers' meanings are kept over a restart.
     grants_per_pod/grants_per_node: rows (addresses); beyond, the answer is withheld with a reason.
@@ -29,6 +30,7 @@ class EnforceSettings:
     interfaces: tuple[str, ...] = ()
     listener4: tuple[IPv4Address, int] | None = None
     listener6: tuple[IPv6Address, int] | None = None
+    own: tuple[IPAddress, ...] = ()
     exempt: tuple[IPAddress, ...] = ()
     journal: Path | None = None
     grants_per_pod: int = 100_000

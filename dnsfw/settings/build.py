@@ -119,12 +119,14 @@ def _built(values: Values) -> RunSettings:
 
 
 def _enforce(values: Mapping[str, Any], forwarder: ForwarderSettings, audit: AuditSettings) -> EnforceSettings:
-    """The pods' port 53 goes to the first listener of each family; each table has a journal of its own beside the audit."""
+    """The pods' port 53 goes to the first listener of each family that forwarded packets reach; each table has a journal of its own."""
     enforce = EnforceSettings(**values)
+    reached = sorted(forwarder.listen, key=lambda each: each.address.is_loopback)
     return replace(
         enforce,
-        listener4=next((_pair(each) for each in forwarder.listen if isinstance(each.address, IPv4Address)), None),
-        listener6=next((_pair(each) for each in forwarder.listen if isinstance(each.address, IPv6Address)), None),
+        listener4=next((_pair(each) for each in reached if isinstance(each.address, IPv4Address)), None),
+        listener6=next((_pair(each) for each in reached if isinstance(each.address, IPv6Address)), None),
+        own=tuple(each.address for each in forwarder.listen if each.port == 53),
         exempt=tuple(dict.fromkeys(endpoint.address for endpoint in forwarder.upstreams)),
         journal=audit.path.parent / f"{enforce.table}.journal",
     )

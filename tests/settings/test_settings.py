@@ -47,6 +47,7 @@ def test_few_flags_are_enough() -> None:
         forwarder=ForwarderSettings(listen=(listen,), upstreams=(upstream,)),
         enforce=EnforceSettings(
             listener4=(ip_address("192.0.2.53"), 53),
+            own=(ip_address("192.0.2.53"),),
             exempt=(upstream.address,),
             journal=Path("state/dnsfw.journal"),
         ),
@@ -123,6 +124,7 @@ def test_every_flag_reaches_its_field(tmp_path: Path) -> None:
         interfaces=("veth*", "eth0"),
         listener4=(ip_address("192.0.2.53"), 5353),
         listener6=(ip_address("2001:db8::53"), 53),
+        own=(ip_address("2001:db8::53"), ip_address("192.0.2.54")),
         exempt=tuple(map(ip_address, ("192.0.2.1", "2001:db8::1", "2001:db8::2"))),
         journal=Path("state/fw2.journal"),
         grants_per_pod=1000,
@@ -349,3 +351,10 @@ def test_table_is_whole() -> None:
     assert len(set(names)) == len(names)
     assert len(set(fields)) == len(fields)
     assert set(run.__annotations__) == {name.replace("-", "_") for name in names} | {"config"}
+
+
+def test_port_53_is_sent_where_it_can_go() -> None:
+    """A listener on loopback answers who asks it, but nothing forwarded reaches it: the next one of the family is the pods'."""
+    enforce = made(listen=["127.0.0.1", "192.0.2.53", "[2001:db8::1]:5353"]).enforce
+
+    assert (enforce.listener4, enforce.own) == ((ip_address("192.0.2.53"), 53), tuple(map(ip_address, ("127.0.0.1", "192.0.2.53"))))
