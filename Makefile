@@ -1,7 +1,7 @@
 # `make demo` and `make test` do everything on a fresh machine; each makes its environment first (tools/bootstrap), quickly if it is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long fuzz bench lint format lock clean
+.PHONY: help demo test test-long mutants fuzz bench lint format lock clean
 
 VENV ?= .venv
 # More than cores, since system tests wait much; a file's tests stay together, since its laboratory is built once.
@@ -10,6 +10,7 @@ WORKERS ?= 4
 PURE = tests/names tests/policy tests/forwarder tests/nft
 PYTEST ?=
 SECONDS ?= 60
+MODULES ?= dnsfw.names* dnsfw.policy.*
 FUZZ_TARGETS ?= wire netlink rules
 CASES ?= all
 ROUNDS ?= 5
@@ -40,6 +41,11 @@ else
 	@$(ENTER) tools/cover
 	@$(ENTER) $(call RUN,$(addprefix --ignore=,$(PURE)))
 endif
+
+mutants: ## change the pure packages' code in a copy (mutants/), one thing at a time: which changes does no test notice? Hours; a part: MODULES=dnsfw.policy.lease*
+	@tools/bootstrap test $(VENV)
+	@$(ENTER) mutmut run $(foreach module,$(MODULES),'$(module)')
+	@$(ENTER) mutmut results
 
 test-long: ## the long ones only
 	@tools/bootstrap test $(VENV)

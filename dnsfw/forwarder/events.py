@@ -107,7 +107,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class EnsureGrants:
-    """Give GrantsSettled with what `Grants.ensure` says."""
+    """Give GrantsSettled with what `Grants.request` says."""
 
     subject: Subject
     name: Name

@@ -30,7 +30,7 @@ from dnsfw.policy.snapshot import Snapshot, Subject
 
 MAX_IN_FLIGHT = 16_384  # queries of all pods; about 4 kB each
 MAX_WAITING = 1024  # of them, those from addresses that may become pods
-GRANT_SECONDS = 1.0  # what `Grants.ensure` may take, kept free behind the upstreams' share
+GRANT_SECONDS = 1.0  # what `Grants.request` may take, kept free behind the upstreams' share
 TIMER_SECONDS = 2 * TICK_SECONDS  # what a coarse timer may be late
 
 SnapshotOf = Callable[[], Snapshot | None]

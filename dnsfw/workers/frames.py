@@ -70,7 +70,7 @@ class News:
 
 
 class RemoteAsk(NamedTuple):
-    """`Grants.ensure` from afar: `number` tells its outcome from others', `serial` is of the snapshot that it was decided by."""
+    """`Grants.request` from afar: `number` tells its outcome from others', `serial` is of the snapshot that it was decided by."""
 
     number: int
     serial: int

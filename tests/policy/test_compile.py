@@ -348,3 +348,18 @@ def test_a_snapshot_depends_on_content_alone(rules: list[Rule]) -> None:
     keys = [[subject.policy.key for subject in taken.subjects.values()] for taken in (first, again)]
     assert keys[0] == keys[1]
     assert first.subjects[PodUid("uid-shop-app")].policy.steps == again.subjects[PodUid("uid-shop-app")].policy.steps
+
+
+def test_statics_are_the_rules_whose_networks_open() -> None:
+    """By rule, what the permission rests on; a Deny opens nothing."""
+    of = policy(rule("nets", peer("203.0.113.0/24")), deny("never", peer("203.0.113.9/32")), rule("names", peer("x.example.net")))
+
+    assert [(str(ref), len(basis)) for ref, basis in of.statics.items()] == [("shop/nets", 32)]
+
+
+def test_subject_knows_its_addresses_packed() -> None:
+    """As the kernel has them, and how long these are."""
+    subject = snapshot(pods=[pod("a", "10.0.0.1", "2001:db8::1")]).by_source["10.0.0.1"]
+
+    assert subject.sources == (packed("10.0.0.1"), packed("2001:db8::1"))
+    assert subject.sizes == {4, 16}

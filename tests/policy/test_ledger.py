@@ -128,6 +128,29 @@ def test_rows_grow_past_the_bound_with_what_the_rules_tell_apart() -> None:
     assert set(with_claims(NO_ROW, claims)) == set(claims)
 
 
+def test_a_place_for_a_name_is_none_where_the_rules_take_all() -> None:
+    """What only one claim allows takes every place: names that allow nothing more have none, the one that ends last alone counts."""
+    apart = [claim(permit(f"r{index}", HTTPS), "x.example.net", index) for index in range(CLAIMS_A_ROW)]
+    more = [claim(apart[0].permit, f"{letter}.example.net", 90 - place) for place, letter in enumerate("abc")]
+
+    assert set(with_claims(NO_ROW, [*apart, *more])) == {*apart[1:], more[0]}
+
+
+def test_names_are_forgotten_by_their_ends_not_by_their_letters() -> None:
+    """Of too many, those that end first, however they are called."""
+    names = [claim(WEB, f"{chr(ord('z') - index // 10)}{9 - index % 10}.example.net", index) for index in range(CLAIMS_A_ROW + 2)]
+
+    assert set(with_claims(NO_ROW, names)) == set(names[2:])
+
+
+def test_nothing_is_known_of_whom_nobody_knows() -> None:
+    """An unknown pod has no rows; an empty row that was not there changes no count."""
+    ledger = Ledger()
+    ledger.accept({RowKey(A, ADDRESS): NO_ROW})
+
+    assert (dict(ledger.rows_of(B)), ledger.row(B, ADDRESS), len(ledger)) == ({}, NO_ROW, 0)
+
+
 def test_only_a_full_row_loses_claims() -> None:
     """Room for one more is no loss, nor is the same claim once more; what finds none is, the new one too."""
     names = [claim(WEB, f"n{index}.example.net", index) for index in range(CLAIMS_A_ROW + 1)]
