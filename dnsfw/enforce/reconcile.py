@@ -161,7 +161,8 @@ class Reconciler:
     def _change(self, change: PodChange, judgement: Judgement, switch: Switch) -> None:
         subject, uid = change.after, change.after.pod.uid
         renumbered = self._renumber(change, judgement, switch)
-        for address in list(self._state.ledger.rows_of(uid)):
+        # Without a new number for anything, what has been judged as before is as before.
+        for address in list(self._state.ledger.rows_of(uid) if renumbered else judgement.rows.get(uid, ())):
             self._rewrite(change, address, judgement, renumbered, switch)
         if renumbered or change.before.policy.stance is not subject.policy.stance:
             switch.subjects |= {address.packed: subject for address in subject.pod.addresses}
@@ -191,7 +192,7 @@ class Reconciler:
     def _rewrite(self, change: PodChange, address: bytes, judgement: Judgement, renumbered: set[RuleRef], switch: Switch) -> None:
         state, subject, key = self._state, change.after, RowKey(change.after.pod.uid, address)
         before = state.ledger.row(*key)
-        after = judgement.rows.get(key, before)
+        after = judgement.rows.get(key.pod, {}).get(address, before)
         if after is before and not any(claim.permit.rule in renumbered for claim in before):
             return
         after = tuple([claim for claim in after if self._has_number(subject, claim.permit)])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from dnsfw.enforce.numbers import OPEN_RULE
 from dnsfw.policy.judge import is_in_force
-from dnsfw.policy.ledger import NO_ROW, Claim, Ledger, Row, RowKey, is_adopted, with_claims
+from dnsfw.policy.ledger import NO_ROW, Claim, Ledger, Row, is_adopted, with_claims
 from dnsfw.policy.model import PodUid, RuleRef
 from dnsfw.policy.snapshot import Policy, Snapshot, Stance, Subject
 
@@ -42,14 +42,14 @@ class Judgement:
     """gone: pods that are no more, have other addresses, or one that is contested now. changed: pods under another policy. new: pods
     that were not there, or not at these addresses. fresh: pods that begin to be selected.
 
-    rows: what becomes of each row that changes. lost: rules of a pod that some of its permissions, or its toCIDRs, have left.
+    rows: what becomes of each row that changes, by pod. lost: rules of a pod that some of its permissions, or its toCIDRs, have left.
     """
 
     gone: list[Subject] = field(default_factory=list)
     changed: list[PodChange] = field(default_factory=list)
     new: list[Subject] = field(default_factory=list)
     fresh: list[Subject] = field(default_factory=list)
-    rows: dict[RowKey, Row] = field(default_factory=dict)
+    rows: dict[PodUid, dict[bytes, Row]] = field(default_factory=dict)
     lost: dict[PodUid, set[RuleRef]] = field(default_factory=dict)
 
 
@@ -96,11 +96,12 @@ def judge_row(judgement: Judgement, ledger: Ledger, change: PodChange, address: 
     uid = change.after.pod.uid
     row = ledger.row(uid, address)
     after = rejudged(row, address, change.after.policy, change.bases)
+    rows = judgement.rows.setdefault(uid, {})
     if after != row:
-        judgement.rows[RowKey(uid, address)] = after
+        rows[address] = after
         judgement.lost[uid] |= lost_rules(row, after)
     else:
-        judgement.rows.pop(RowKey(uid, address), None)
+        rows.pop(address, None)
 
 
 def rejudged(row: Row, address: bytes, policy: Policy, bases: Mapping[RuleRef, str]) -> Row:

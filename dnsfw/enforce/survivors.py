@@ -12,6 +12,7 @@ from ipaddress import ip_address
 
 import structlog
 
+from dnsfw.enforce.batches import batches
 from dnsfw.enforce.layout import V4
 from dnsfw.enforce.numbers import OPEN_RULE, Holder, Numbers
 from dnsfw.enforce.state import State
@@ -71,9 +72,8 @@ def judged_by_steps(policy: Policy, remote: bytes, protocol: int, port: int | No
     return None if policy.stance is Stance.ENFORCE else OPEN_RULE
 
 
-def fate_of(flows: Iterable[Flow], state: State, subjects: dict[bytes, Subject], leaving: Collection[int]) -> Fate:
+def judge_flows(flows: Iterable[Flow], state: State, subjects: dict[bytes, Subject], leaving: Collection[int], fate: Fate) -> None:
     """`subjects` by source address; connections that bear a leaving number, or none yet, are judged."""
-    fate = Fate()
     mask, shift = state.settings.ct_mask, state.settings.shift
     for flow in flows:
         number = (flow.mark & mask) >> shift
@@ -85,14 +85,16 @@ def fate_of(flows: Iterable[Flow], state: State, subjects: dict[bytes, Subject],
             fate.renumbered.append((flow, mark_of(state.layout, heir)))
         elif number:
             fate.cut.add((flow.source, flow.remote))
-    return fate
 
 
 async def settle(state: State, subjects: dict[bytes, Subject], leaving: Collection[int]) -> Fate:
     """Re-mark the survivors. A conntrack that cannot be read has none: they are cut, and that is said."""
     try:
         flows = await asyncio.to_thread(_read, state, frozenset(subjects))
-        fate = fate_of(flows, state, subjects, leaving)
+        fate = Fate()
+        for part in batches(flows):
+            judge_flows(part, state, subjects, leaving, fate)
+            await asyncio.sleep(0)
         await asyncio.to_thread(state.connections.set_marks, fate.renumbered, state.settings.ct_mask)
     except ConntrackError as error:
         log.error("connections that are still allowed could not be kept", reason=str(error))

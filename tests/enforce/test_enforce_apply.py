@@ -11,7 +11,10 @@ from dnsfw.enforce.targets import Place, place_at
 from dnsfw.policy.grants import Granted, NotGranted
 from dnsfw.policy.ledger import CLAIMS_A_ROW
 from dnsfw.policy.model import Mode, Pod, Rule
+from nft import objects as nft
 from nft.changes import Put
+from nft.objects import Chain
+from nft.transaction import Transaction
 
 WEB = rule("web", peer("*.example.net", on=["tcp/443"]))
 POD = pod("a", "10.0.0.1", uid="a")
@@ -49,6 +52,31 @@ async def test_change_of_one_pod_looks_at_no_other(monkeypatch: pytest.MonkeyPat
     assert set(looked_at) == {"10.0.1.1"}
     touched = {change.key for commit in node.kernel.commits[commits:] for change in commit if change.set.key == ("ipv4_addr",)}
     assert touched == {*packed("10.0.1.1")}
+
+
+async def test_chain_that_is_held_is_retired_later_and_nothing_else_suffers(node: Node) -> None:
+    """Somebody's rule goes to a policy's chain: what else the change was to do is done with the next one."""
+    old = next(name for name in (await standing(node)).chains if name.startswith("policy_"))
+    table = node.enforcer.state.layout.table
+    foreign = Chain(table, "theirs")
+    node.kernel.foreign(Transaction().add(foreign).add(nft.Rule(foreign, f"goto {old}")))
+    ranged = rule("web", peer("*.example.net", on=["tcp/443", "tcp/8000-9000"]))
+    await node.change([ranged], [POD, OTHER])
+    assert old in (await standing(node)).chains
+    await node.change([WEB, rule("more", peer("x.example.net"))], [POD, OTHER])
+    node.kernel.foreign(Transaction().flush(foreign).delete(foreign))
+    await node.change([rule("web", peer("*.example.net", on=["tcp/80"]))], [POD, OTHER])
+    found = await standing(node)
+
+    assert [name for name in found.chains if name.startswith("policy_")] == [next(iter(node.elements("pods4").values())).data.chain]
+    assert not [name for name in found.sets if name.startswith("range_")]
+    assert all("range_" not in text for text in found.rules["granted"])
+
+
+async def standing(node: Node) -> nft.Structure:
+    found = await node.kernel.read_structure(node.enforcer.state.layout.table)
+    assert found is not None
+    return found
 
 
 async def test_a19_rule_removed_cuts_its_connections(node: Node) -> None:
