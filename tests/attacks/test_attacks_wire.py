@@ -296,7 +296,8 @@ def test_a23_pods_behind_a_bridge_are_judged_towards_the_outside(lab: Lab) -> No
     with leaving(site, held, told) as gone:
         for source in ("10.244.200.1", "192.0.2.7", topology.NODE4):
             send_all(free, udp(4443)(source, OTHER))
-    assert not gone.to(OTHER), gone
+    # The end of what it had opened there itself may still be on its way.
+    assert not [packet for packet in gone.to(OTHER) if packet.dport == 4443], gone
 
 
 def behind_a_bridge(lab: Lab, *pods: Pod) -> None:

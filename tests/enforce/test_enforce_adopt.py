@@ -12,6 +12,7 @@ from enforce_kit import Node, packed, ruleset
 from worlds import deny, peer, pod, rule
 
 from dnsfw.enforce import journal
+from dnsfw.enforce.found import sort_numbers
 from dnsfw.enforce.journal import Journal
 from dnsfw.enforce.numbers import Holder, Meaning
 from dnsfw.policy.grants import Granted, NotGranted
@@ -138,6 +139,28 @@ async def test_adopted_number_is_not_given_to_another(tmp_path: Path) -> None:
     assert all(node.number("10.0.0.2", f"198.18.0.{last}") != flow.mark for last in range(len(more)))
     assert [type(outcome) for outcome in outcomes] == [Granted, Granted, NotGranted]
     node.enforcer.close()
+
+
+async def test_younger_of_two_numbers_is_kept(node: Node) -> None:
+    """A crash between a number and its successor leaves two for one holder: only the later one stands."""
+    (number, meaning), *_ = node.enforcer.state.numbers.live()
+    snapshot = node.enforcer.snapshot
+    assert snapshot is not None
+    found = sort_numbers([number, 99], {99: meaning, number: meaning}, snapshot)
+
+    assert (found.kept, found.spent) == ({number: meaning}, {99: meaning})
+
+
+async def test_element_with_another_pods_number_is_stray(node: Node) -> None:
+    """What the journal says of a number is true of its holder's elements alone."""
+    ((key, element),) = node.elements("port4").items()
+    theirs = packed("10.0.0.2")[0] + key[4:]
+    node.kernel.commit([Put(element.set, theirs, element.data, 60_000)])
+    assert node.lets("10.0.0.2", WWW)
+    await node.restart([WEB, NETS], [POD, OTHER])
+
+    assert node.lets("10.0.0.1", WWW)
+    assert not node.lets("10.0.0.2", WWW)
 
 
 async def test_number_of_a_stray_element_is_given_to_nobody(node: Node, tmp_path: Path) -> None:

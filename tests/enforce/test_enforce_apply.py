@@ -6,7 +6,7 @@ import pytest
 from enforce_kit import Node, packed
 from worlds import deny, peer, pod, rule, where
 
-from dnsfw.enforce import places, reconcile
+from dnsfw.enforce import places, reconcile, rejudge
 from dnsfw.enforce.targets import Place, place_at
 from dnsfw.policy.grants import Granted, NotGranted
 from dnsfw.policy.ledger import CLAIMS_A_ROW
@@ -181,6 +181,90 @@ async def test_a6_removed_address_stays_closed(node: Node) -> None:
 
     await node.change([WEB], [OTHER, pod("c", "10.0.0.1", uid="c", labels={"free": "yes"}, namespace="elsewhere")])
     assert packed("10.0.0.1")[0] not in node.elements("selected4")
+
+
+async def test_a6_pod_with_another_address_starts_with_nothing(node: Node) -> None:
+    """The same UID elsewhere: what it had goes, where it was stays closed, and where it is nothing is open yet."""
+    flow = node.opens("10.0.0.1", WWW)
+    moved = pod("a", "10.0.0.9", uid="a")
+    await node.change([WEB], [moved, OTHER])
+
+    assert node.is_closed("10.0.0.1")
+    assert not node.lives(flow)
+    assert not any(key.startswith(packed("10.0.0.1")[0]) for key in node.elements("port4"))
+    assert not node.lets("10.0.0.9", WWW)
+    await node.told("a", "www.example.net", WWW)
+    assert node.lets("10.0.0.9", WWW)
+
+
+async def test_a6_heir_is_granted_while_its_predecessor_is_cleared_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many elements of the pod before it at the same address are still to go: none of them takes along what the heir was told."""
+    monkeypatch.setattr(reconcile, "AT_ONCE", 1)
+    monkeypatch.setattr(reconcile, "BATCH", 1)
+    node, addresses = Node(), [f"192.0.2.{last}" for last in range(1, 40)]
+    await node.start([WEB], [POD])
+    await node.told("a", "www.example.net", *addresses)
+    changing = asyncio.create_task(node.change([WEB], [pod("c", "10.0.0.1", uid="c")]))
+    await until_a_part_is_written(node, changing)
+    assert not any(node.lets("10.0.0.1", address) for address in addresses)
+    await node.told("c", "www.example.net", *addresses[-5:])
+    assert not changing.done()
+    await changing
+
+    assert [address for address in addresses if node.lets("10.0.0.1", address)] == addresses[-5:]
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_what_is_told_while_new_rules_are_judged_is_judged_too(monkeypatch: pytest.MonkeyPatch, turns: int) -> None:
+    """Under the old rules it was right; when the new ones are in force, it is gone, its connection with it."""
+    monkeypatch.setattr(rejudge, "ROWS_A_SLICE", 1)
+    node = Node()
+    await node.start([WEB], [POD])
+    for last in range(1, 5):
+        await node.told("a", "api.example.net", f"192.0.2.{last}")
+    changing = asyncio.create_task(node.change([rule("web", peer("api.example.net", on=["tcp/443"]))], [POD]))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await node.told("a", "www.example.net", "192.0.2.4", "192.0.2.9")
+    flow = node.opens("10.0.0.1", "192.0.2.9")
+    await changing
+
+    assert not node.lets("10.0.0.1", "192.0.2.9")
+    assert not (flow.mark and node.lives(flow))
+    assert node.lets("10.0.0.1", "192.0.2.4")
+
+
+async def test_pod_that_becomes_selected_keeps_what_is_allowed(node: Node) -> None:
+    """Its open connections are judged like new ones; port 53 is ours, whatever network is allowed."""
+    await node.change([], [POD, OTHER])
+    far = {"allowed": ("203.0.113.5", 443), "dns": ("203.0.113.5", 53), "other": ("198.18.0.1", 443)}
+    flows = {what: node.connects("10.0.0.1", address, port, 0) for what, (address, port) in far.items()}
+    await node.change([rule("net", peer("203.0.113.0/24"))], [POD, OTHER])
+
+    assert {what for what, flow in flows.items() if node.lives(flow)} == {"allowed"}
+
+
+async def test_pod_that_found_no_number_gets_one_when_there_are_some() -> None:
+    """Its networks were closed for want of a number; a later change, of whomever, opens them."""
+    node = Node(ct_mask=0x1 << 16)
+    here, there = rule("web", peer("*.example.net"), selector=where(app="web")), pod("b", "10.0.0.2", uid="b", labels={"app": "web"})
+    lone = rule("net", peer("203.0.113.0/24"), selector=where(app="net"))
+    starved = pod("a", "10.0.0.1", uid="a", labels={"app": "net"})
+    await node.start([here], [there])
+    await node.told("b", "www.example.net", WWW)
+    await node.change([here, lone], [there, starved])
+    assert not rule_numbers(node)
+    await node.change([here, lone], [starved])
+    await node.enforcer.sweep_now()
+    await node.enforcer.sweep_now()
+    await node.change([here, lone], [starved, pod("d", "10.0.0.4", uid="d")])
+
+    assert rule_numbers(node) == {*packed("10.0.0.1")}
+
+
+def rule_numbers(node: Node) -> set[bytes]:
+    """The addresses that have a number for some rule's networks."""
+    return {key for of in node.enforcer.standing_sets() if of.name.startswith("rule_") for key in node.elements(of.name)}
 
 
 async def test_two_live_pods_with_one_address_are_both_closed(node: Node) -> None:

@@ -102,6 +102,20 @@ async def test_f3_answer_that_is_lost_leads_to_a_rebuild(node: Node) -> None:
     assert node.lets("10.0.0.1", WWW)
 
 
+async def test_no_number_comes_back_while_the_kernel_is_not_known(node: Node) -> None:
+    """What has left our books may still stand in the kernel, elements of it too: until it is mended, it is given to nobody."""
+    node.kernel.hold = asyncio.Event()  # the mending waits
+    numbers = node.enforcer.state.numbers
+    (number,) = numbers.live_numbers()
+    node.enforcer.state.distrust("as after a lost answer")
+    numbers.leave(number)
+    await node.enforcer.sweep_now()
+    await node.enforcer.sweep_now()
+
+    assert number in numbers.left
+    node.kernel.hold.set()
+
+
 async def test_f12_what_others_do_during_the_start_is_noticed() -> None:
     """Between taking the table over and watching it lies no moment in which a flush goes unseen."""
     node = Node()

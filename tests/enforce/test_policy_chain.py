@@ -118,3 +118,12 @@ def test_a1_a_wide_deny_holds_for_metadata_too() -> None:
 
     assert walk(of, "169.254.169.254", 6, 80) == "refuse"
     assert walk(policy(rule("metadata", peer("169.254.169.254/32", on=["tcp/80"]))), "169.254.169.254", 6, 80).startswith("rule_")
+
+
+def test_every_chain_ends_closed() -> None:
+    """Where no number was free, the map that gives it has nothing for the pod: the packet is refused, never let through unmarked."""
+    rules = [[rule("web", peer("203.0.113.0/24"), mode=mode)] for mode in Mode] + [[deny("no", peer("203.0.113.0/24"))]]
+    rules.append([leave("pass", peer("203.0.113.0/25")), *rules[0]])
+    bodies = [body for some in rules for body in policy_chains(LAYOUT, policy(*some)).values()]
+
+    assert {body[-1] for body in bodies} == {"goto refuse"}
