@@ -47,6 +47,7 @@ async def test_k2_identical_questions_are_asked_once(scene: Scene, flags: int) -
     await client.send(*(query(text=scene.name, ident=number, flags=flags) for number in range(MANY)))
     await client.send(query(text="not.allowed.example.org", ident=MANY))
     assert (await client.receive()).id == MANY  # what came before it has been seen
+    await scene.upstream.has_been_asked(1)
     ways = len(scene.upstream.asked)
     gate.set()
     answers = [await client.receive() for _ in range(MANY)]
