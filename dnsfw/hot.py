@@ -124,7 +124,7 @@ class Hot:
         row_of, name = self._state.ledger.row, plan.name
         for wanted, permit, seconds in shot.needs:
             for claim in row_of(uid, wanted):
-                if claim.permit is permit and claim.name == name:
+                if claim.name == name and (claim.permit is permit or claim.permit[:2] == permit[:2]):
                     if claim.until < now + seconds:
                         return False
                     break

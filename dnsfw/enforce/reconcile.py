@@ -6,7 +6,7 @@ on); when `apply` returns, nothing at all is. One snapshot at a time.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -197,7 +197,7 @@ class Reconciler:
         after = judgement.rows.get(key.pod, {}).get(address, before)
         if after is before and not any(claim.permit.rule in renumbered for claim in before):
             return
-        after = tuple([claim for claim in after if self._has_number(subject, claim.permit)])
+        after = tuple([claim for claim in after if self._has_number(subject, claim.permit, change.bases)])
         sources, number_of = subject.sources, state.numbers_of(key.pod)
         switch.changes += row_changes(state.layout, sources, address, before, after, number_of, state.clock.now(), renumbered)
         state.ledger.accept({key: after})
@@ -211,10 +211,10 @@ class Reconciler:
                 self._state.starved.add(subject.pod.uid)
                 log.error("no decision number is free; a rule's CIDRs stay closed", pod=str(subject.pod), rule=str(holder.rule))
 
-    def _has_number(self, subject: Subject, permit: Permit) -> bool:
-        """A number for the permit's rule, taken if need be; none is free: it is closed (design §2)."""
+    def _has_number(self, subject: Subject, permit: Permit, bases: Mapping[RuleRef, str]) -> bool:
+        """A number for the permit's rule, taken if need be, on what the rule says now; none is free: it is closed (design §2)."""
         numbers, holder = self._state.numbers, Holder(subject.pod.uid, permit.rule)
-        return numbers.of(holder) is not None or numbers.take(holder, basis_at(subject, permit.basis)) is not None
+        return numbers.of(holder) is not None or numbers.take(holder, basis_at(subject, bases.get(permit.rule, permit.basis))) is not None
 
     def _leave(self, holder: Holder) -> None:
         number = self._state.numbers.of(holder)

@@ -1,8 +1,9 @@
 """What a new snapshot leaves of what was granted: row by row, and which decision numbers no longer stand for all they did.
 
 Pure. Claims whose rule and surroundings have the same content (`basis`) stand unseen; the others are judged again by name. What was
-adopted at
-start has no name, so it ends with the content it was granted under.
+adopted at start has no name, so it ends with the content it was granted under.
+Always true: a row whose permissions all mean what they meant is the same object as before, with the permits that it was granted by: an
+edited rule costs each row of its pods a look (1 µs), and only those that lose or win something are made anew.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from dnsfw.enforce.numbers import OPEN_RULE
 from dnsfw.policy.judge import is_in_force
 from dnsfw.policy.ledger import NO_ROW, Claim, Ledger, Row, is_adopted, with_claims
 from dnsfw.policy.model import PodUid, RuleRef
-from dnsfw.policy.snapshot import Policy, Snapshot, Stance, Subject
+from dnsfw.policy.snapshot import Permit, Policy, Snapshot, Stance, Subject
 
 ROWS_A_SLICE = 1000
 """Rows judged before the loop gets its turn again (about 2 ms)."""
@@ -97,17 +98,19 @@ def judge_row(judgement: Judgement, ledger: Ledger, change: PodChange, address: 
     row = ledger.row(uid, address)
     after = rejudged(row, address, change.after.policy, change.bases)
     rows = judgement.rows.setdefault(uid, {})
-    if after != row:
-        rows[address] = after
-        judgement.lost[uid] |= lost_rules(row, after)
-    else:
+    if after is row:
         rows.pop(address, None)
+        return
+    rows[address] = after
+    judgement.lost[uid] |= lost_rules(row, after)
 
 
 def rejudged(row: Row, address: bytes, policy: Policy, bases: Mapping[RuleRef, str]) -> Row:
     """What is left of a row under `policy`; each permission keeps its own lease."""
-    if policy.stance in {Stance.UNTOUCHED, Stance.OPEN}:
+    if policy.stance is Stance.UNTOUCHED or policy.stance is Stance.OPEN:
         return NO_ROW
+    if len(row) == 1 and _stands(row[0], address, policy, bases):
+        return row
     ends = {(claim.permit.rule, claim.name): claim.until for claim in row}
     claims: list[Claim] = []
     for claim in row:
@@ -116,7 +119,27 @@ def rejudged(row: Row, address: bytes, policy: Policy, bases: Mapping[RuleRef, s
         elif not is_adopted(claim.name):
             permits = policy.judge(claim.name, address)
             claims += [Claim(permit, claim.name, ends.get((permit.rule, claim.name), claim.until)) for permit in permits]
-    return with_claims(NO_ROW, claims)
+    after = with_claims(NO_ROW, claims)
+    return row if _meanings(after) == _meanings(row) else after
+
+
+def _stands(claim: Claim, address: bytes, policy: Policy, bases: Mapping[RuleRef, str]) -> bool:
+    """Whether a row's only claim stays its only one: what nearly every row has."""
+    permit, name, _ = claim
+    if bases.get(permit.rule) == permit.basis:
+        return True
+    if is_adopted(name) or len(permits := policy.judge(name, address)) != 1:
+        return False
+    return _meaning_of(permits[0]) == _meaning_of(permit)
+
+
+def _meanings(row: Row) -> list[tuple[object, ...]]:
+    return [(_meaning_of(permit), name, until) for permit, name, until in row]
+
+
+def _meaning_of(permit: Permit) -> tuple[object, ...]:
+    """What of it lies in the kernel: not the content that it rests on, nor how long the next lease will be."""
+    return permit[:3]
 
 
 def lost_rules(before: Row, after: Row) -> set[RuleRef]:
