@@ -31,6 +31,7 @@ from dnsfw.policy.snapshot import NameVerdict, Subject
 MOST_SHAPES, MOST_PARENTS, MOST_VERDICTS = 1024, 4096, 4096
 """Remembered of each; more, and all of them are forgotten."""
 
+_new = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
 _WITHOUT_MBZ = tuple(bytes((octet & ~wire.MBZ,)) for octet in range(256))
 
 
@@ -128,7 +129,7 @@ class Fresh:
         self._state = state
         self._grants = grants
         self._sink = sink
-        self._clock = clock
+        self._now, self._wall = clock.now, clock.wall
         self._patience = settings.answer_seconds - GRANT_SECONDS - TIMER_SECONDS
         self._is_limited = has_limits(settings)
         self._shapes: dict[bytes, Shape | None] = {}
@@ -154,7 +155,7 @@ class Fresh:
             return Taken.NOT
         flight = Flight(self, data, who, shape, way, address)
         flight.name, flight.end, flight.words = name, end, words
-        flight.at, flight.begun = self._clock.wall(), self._clock.now()
+        flight.at, flight.begun = self._wall(), self._now()
         flight.deadline = flight.begun + self._settings.answer_seconds
         return self._begin(flight)
 
@@ -171,7 +172,7 @@ class Fresh:
             return Taken.NOT
         self._cache.gives(shared_key, received, now)
         performer.take(flight)
-        self._grant(flight, events.Replied(received, flight.who.subject, age, is_cached=True), now)
+        self._grant(flight, _new(events.Replied, (received, flight.who.subject, age, True)), now)
         return Taken.CACHED
 
     def on_outcome(self, flight: Flight, outcome: Outcome) -> None:
@@ -180,7 +181,7 @@ class Fresh:
             key = flight.key
             received = performer.parse(key, key + flight.shape.bits, outcome)
             if isinstance(received, events.Received) and self._is_plain(received.answer, flight):
-                self._grant(flight, events.Replied(received, subject), self._clock.now())
+                self._grant(flight, _new(events.Replied, (received, subject, 0, False)), self._now())
                 return
         performer.on_outcome(flight, outcome)
 
@@ -215,11 +216,12 @@ class Fresh:
     def _refuse(  # noqa: PLR0917 -- names cost 1 µs
         self, data: bytes, end: int, who: Who, shape: Shape, way: Way, address: ClientAddress, name: Name, words: Words
     ) -> None:
-        at, (head, tail) = self._clock.wall(), shape.refusal
+        at, (head, tail) = self._wall(), shape.refusal
         way.send(data[:2] + head + data[wire.HEADER_SIZE : end] + tail, address)
         qtype, rcode = data[end - 4] << 8 | data[end - 3], head[1] & wire.RCODE
         text = self._text(name)
-        self._keep(QueryRecord(at, *who.fields, text, qtype, REFUSED, words.reason, words.rule, rcode, "", "", "", NO_TTL, 0, 0, 0))
+        fields = (at, *who.fields, text, qtype, REFUSED, words.reason, words.rule, rcode, "", "", "", NO_TTL, 0, 0, 0)
+        self._keep(_new(QueryRecord, fields))
 
     def _keep(self, record: QueryRecord) -> None:
         self._performer.decisions[record.decision] += 1
@@ -260,7 +262,7 @@ class Fresh:
     def _record(self, flight: Flight, replied: events.Replied, granted: Granted) -> QueryRecord:
         words, answer, ttl = flight.words, replied.received.answer, replied.received.answer.ttl - replied.age
         asked_us = 0 if replied.is_cached else int((flight.replied_at - flight.begun) * 1e6)
-        return QueryRecord(
+        fields = (
             flight.at,
             *flight.who.fields,
             self._text(flight.name),
@@ -275,8 +277,9 @@ class Fresh:
             min(ttl if ttl > 0 else 0, granted.ttl),
             granted.grants,
             asked_us,
-            int((self._clock.now() - flight.replied_at) * 1e6),
+            int((self._now() - flight.replied_at) * 1e6),
         )
+        return _new(QueryRecord, fields)
 
     def _text(self, name: Name) -> str:
         """`format_name`, the text of a plain label's parent being remembered."""

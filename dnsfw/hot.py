@@ -10,7 +10,6 @@ Left out: TCP, unknown sources, contested addresses, limits on a pod's rate, ans
 the header's rcode, whatever waits for anybody.
 """
 
-from collections import Counter
 from math import ceil, inf
 from typing import Any, NamedTuple
 
@@ -36,6 +35,7 @@ MOST_PLANS = 16_384
 MOST_OCTETS = 300
 """Of a query that is worth remembering: header, name, type and class, and a small OPT."""
 
+_new = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
 _BEFORE = Sender(source="", transport=UDP, at=0.0)
 _OWN_FIELDS = QueryRecord._fields.index("name")  # at, namespace, pod, uid, source, transport: the one query's; what follows is the shot's
 
@@ -89,9 +89,9 @@ class Hot:
         self._cache = performer.cache
         self._state = state
         self._sink = sink
-        self._clock = clock
-        self._decisions: Counter[str] = performer.decisions
-        self._reasons: Counter[str] = performer.reasons
+        self._now, self._wall = clock.now, clock.wall
+        self._decisions = performer.decisions
+        self._reasons = performer.reasons
         self.fresh = Fresh(settings, performer, state, grants, sink, clock)
         self._snapshot: Snapshot | None = None
         self._kins: dict[str, Kin] = {}
@@ -116,7 +116,7 @@ class Hot:
         return kin.is_enforced and self._asks(data, kin, source, way, address)
 
     def _shoots(self, plan: Plan, kin: Kin, uid: PodUid, data: bytes, way: Way, address: ClientAddress) -> bool:  # noqa: PLR0917 -- names cost 1 µs
-        now = self._clock.now()
+        now = self._now()
         if (age := ceil(now - plan.received.at)) != plan.age:
             self._aim(plan, kin.who.subject, age, now)
         if (shot := plan.shot) is None:
@@ -132,11 +132,11 @@ class Hot:
                 return False
         if not self._cache.gives(plan.shared_key, plan.received, now):
             return False
-        at = self._clock.wall()
+        at = self._wall()
         way.send(data[:2] + shot.response, address)
         self._decisions[shot.decision] += 1
         self._reasons[shot.reason] += 1
-        self._sink(QueryRecord._make((at, *kin.who.fields, *shot.record)))
+        self._sink(_new(QueryRecord, (at, *kin.who.fields, *shot.record)))
         return True
 
     def _asks(self, data: bytes, kin: Kin, source: str, way: Way, address: ClientAddress) -> bool:

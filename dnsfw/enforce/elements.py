@@ -15,6 +15,7 @@ from dnsfw.policy.ports import ICMP, ICMPV6, Kind, Piece
 from nft.changes import Add, Change, Discard, Put
 from nft.objects import Set
 
+_new = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
 NumberOf = Callable[[RuleRef], int | None]
 
 
@@ -43,14 +44,17 @@ def element_place(layout: Layout, source: bytes, destination: bytes, piece: Piec
 
 
 def ends_of(layout: Layout, size: int, pieces: tuple[Piece, ...]) -> Sequence[tuple[Set, bytes]]:
-    """`element_place` of each piece but for the two addresses, of `size` octets each; remembered."""
-    known = layout.ends.get((size, pieces))
+    """`element_place` of each piece but for the two addresses, of `size` octets each.
+
+    Remembered by the permit's own tuple, which is kept beside it so that its id stays its own: to hash it takes 1 µs.
+    """
+    known = layout.ends.get((size, id(pieces)))
     if known is None:
         if len(layout.ends) >= MOST_ENDS:
             layout.ends.clear()
         places = [element_place(layout, bytes(size), bytes(size), piece) for piece in pieces]
-        known = layout.ends[(size, pieces)] = tuple([(of, key[2 * size :]) for of, key in places])
-    return known
+        known = layout.ends[(size, id(pieces))] = pieces, tuple([(of, key[2 * size :]) for of, key in places])
+    return known[1]
 
 
 def timeout_ms(until: Instant, now: Instant) -> int:
@@ -101,4 +105,9 @@ def first_claim(  # noqa: PLR0917 -- as row_changes
     """`row_changes` for what nearly every grant is: nothing stood there. 4 µs, where the comparison takes 14."""
     mark, timeout, size = mark_of(layout, number), timeout_ms(claim.until, now), len(destination)
     ends = ends_of(layout, size, claim.permit.pieces)
-    return [Add(of, source + destination + end, mark, timeout, None) for source in sources if len(source) == size for of, end in ends]
+    changes: list[Change] = []
+    for source in sources:
+        if len(source) == size:
+            for of, end in ends:
+                changes.append(_new(Add, (of, source + destination + end, mark, timeout, None)))
+    return changes

@@ -8,7 +8,6 @@ The commit itself is synchronous: it takes 2-9 µs, and a thread would cost more
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +30,7 @@ from dnsfw.policy.turns import Turns
 from nft.changes import Add, Change, Discard, Put
 from nft.errors import NftError
 
+_new = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call, for what every grant makes
 WAITING_BOUND = 65_536
 """Requests that wait for their turn; more are refused (queue full)."""
 TURN_ADDRESSES = 256
@@ -48,7 +48,7 @@ class Batch:
     """What one transaction will hold, and the rows it leads to (fresh: how many of a pod's are new; crowded: rows that lose claims)."""
 
     rows: dict[RowKey, Row] = field(default_factory=dict)
-    fresh: Counter[PodUid] = field(default_factory=Counter)
+    fresh: dict[PodUid, int] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
     uncut: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Installer:
         self._waiting: Turns[Waiting] = Turns(WAITING_BOUND, 2 * WAITING_BOUND)
 
     def request(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
-        ask = Ask(subject, name, tuple(addresses), ttl)
+        ask = _new(Ask, (subject, name, tuple(addresses), ttl))
         settled = self._refusal(ask) or (self._held(ask) if self._is_known(ask) else None)
         if settled is not None:
             then(settled)
@@ -86,7 +86,7 @@ class Installer:
         """The first of a turn need no queue; once more is asked than a turn takes, everybody queues."""
         if not self._next and not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
-        waiting = Waiting(ask, then, self._state.clock.now())
+        waiting = _new(Waiting, (ask, then, self._state.clock.now()))
         if not self._waiting and self._next_size < TURN_ADDRESSES:
             self._next.append(waiting)
             self._next_size += len(ask.addresses)
@@ -188,21 +188,22 @@ class Installer:
         subject, state = ask.subject, self._state
         if len(ask.addresses) != 1 or state.deferred or state.cut or len(ask.addresses[0]) not in subject.sizes:
             return None
-        address, key = ask.addresses[0], RowKey(subject.pod.uid, ask.addresses[0])
-        rows = state.ledger.rows_of(key.pod)
-        if address in rows or key in batch.rows or not self._has_room(len(rows) + batch.fresh[key.pod], len(batch.rows)):
+        address, uid = ask.addresses[0], subject.pod.uid
+        key = _new(RowKey, (uid, address))
+        rows, fresh = state.ledger.rows_of(uid), batch.fresh.get(uid, 0)
+        if address in rows or key in batch.rows or not self._has_room(len(rows) + fresh, len(batch.rows)):
             return None
         if len(permits := subject.policy.judge(ask.name, address)) != 1:
             return None
         (permit,) = permits
-        if (number := state.numbers.of(Holder(key.pod, permit.rule))) is None:
+        if (number := state.numbers.of(_new(Holder, (uid, permit.rule)))) is None:
             return None
         ttl = answer_bound(ask.ttl, permit.limits)
-        claim = Claim(permit, ask.name, now + lease(ask.ttl, permit.limits))
+        claim = _new(Claim, (permit, ask.name, now + lease(ask.ttl, permit.limits)))
         batch.changes += first_claim(state.layout, subject.sources, address, claim, number, now)
         batch.rows[key] = (claim,)
-        batch.fresh[key.pod] += 1
-        return Granted(claim.until, ttl, len(permit.pieces))
+        batch.fresh[uid] = fresh + 1
+        return _new(Granted, (claim.until, ttl, len(permit.pieces)))
 
     def _has_room(self, of_pod: int, of_batch: int) -> bool:
         """For one more address, of a pod with so many, beside so many of the batch."""
@@ -212,7 +213,7 @@ class Installer:
     def _write(self, subject: Subject, address: bytes, claims: list[Claim], batch: Batch, now: Instant) -> None:
         state, uid, key = self._state, subject.pod.uid, RowKey(subject.pod.uid, address)
         before = batch.rows.get(key) or state.ledger.row(uid, address)
-        batch.fresh[uid] += not before
+        batch.fresh[uid] = batch.fresh.get(uid, 0) + (not before)
         after = with_claims(before, claims)
         if loses_claims(before, claims, after):
             batch.crowded.append(key)
@@ -252,9 +253,9 @@ class Installer:
         new = sum(address not in rows and RowKey(uid, address) not in batch.rows for address in addresses)
         if not new:
             return None
-        if len(rows) + batch.fresh[uid] + new > settings.grants_per_pod:
+        if len(rows) + batch.fresh.get(uid, 0) + new > settings.grants_per_pod:
             return NotGranted(Reason.POD_QUOTA, f"{settings.grants_per_pod} addresses")
-        if len(self._state.ledger) + batch.fresh.total() + new > settings.grants_per_node:
+        if len(self._state.ledger) + sum(batch.fresh.values()) + new > settings.grants_per_node:
             return NotGranted(Reason.NODE_QUOTA, f"{settings.grants_per_node} addresses")
         return None
 

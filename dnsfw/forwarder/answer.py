@@ -26,7 +26,10 @@ _ADDRESS_SIZES = {wire.A: 4, wire.AAAA: 16}
 _MIN_SOA = 22  # two names of an octet, five numbers
 _TTL_BEFORE_RDATA = 6  # TTL, length, rdata
 # A record whose owner is a pointer: owner, type and class; TTL; length; rdata.
-_PLAIN = {wire.A: Struct(">6sI2s4s"), wire.AAAA: Struct(">6sI2s16s")}
+_PLAIN = {b"\x00\x01\x00\x01": Struct(">6sI2s4s"), b"\x00\x1c\x00\x01": Struct(">6sI2s16s")}
+_LENGTHS = {b"\x00\x01\x00\x01": b"\x00\x04", b"\x00\x1c\x00\x01": b"\x00\x10"}
+NO_OPT = (0, 0)
+_new = tuple.__new__
 _OPT_HEAD = b"\x00\x00\x29"  # the root, type OPT
 _EMPTY_OPT = 11
 
@@ -81,17 +84,34 @@ def parse_plain(data: bytes, key: bytes) -> Answer | None:
     A shortcut of `_parse`, which it must equal, however many they are: struct and zip walk over them, 0.3 µs each where that takes 3.
     """
     _, flags, questions, count, authority_count, additional_count = wire.HEADER.unpack_from(data)
-    layout = _PLAIN.get(key[-4] << 8 | key[-3])
+    question_type = key[-4:]
+    layout = _PLAIN.get(question_type)
     if layout is None or questions != 1 or authority_count or additional_count > 1 or not count:
         return None
-    if flags & (wire.TC | wire.RCODE) or key[-2:] != b"\x00\x01" or not wire.is_question(data, key):
+    if flags & (wire.TC | wire.RCODE) or not wire.is_question(data, key):
         return None
     question_end = wire.HEADER_SIZE + len(key)
     start = end = question_end + count * layout.size
     if end > len(data):
         return None
-    heads, ttls, lengths, packed = zip(*layout.iter_unpack(data[question_end:end]), strict=True)
-    if heads.count(wire.TO_QUESTION + key[-4:]) != count or lengths.count(len(packed[0]).to_bytes(2, "big")) != count:
+    packed: tuple[bytes, ...]
+    addresses: tuple[bytes, ...]
+    starts: tuple[int, ...]
+    offsets: tuple[int, ...]
+    if count == 1:
+        head, longest, length, address = layout.unpack_from(data, question_end)
+        if head != wire.TO_QUESTION + question_type or length != _LENGTHS[question_type]:
+            return None
+        shortest, addresses, packed = longest, (address,), (address,)
+        starts, offsets = (question_end,), (question_end + wire.PLAIN_TTL_AT,)
+    else:
+        heads, ttls, lengths, packed = zip(*layout.iter_unpack(data[question_end:end]), strict=True)
+        if heads.count(wire.TO_QUESTION + question_type) != count or lengths.count(_LENGTHS[question_type]) != count:
+            return None
+        longest, shortest, addresses = max(ttls), min(ttls), tuple(dict.fromkeys(packed))
+        starts = tuple(range(question_end, start, layout.size))
+        offsets = tuple(range(question_end + wire.PLAIN_TTL_AT, start, layout.size))
+    if longest > MAX_TTL:
         return None
     if additional_count:
         # Extended rcodes are the long way's.
@@ -100,14 +120,10 @@ def parse_plain(data: bytes, key: bytes) -> Answer | None:
         end = start + _EMPTY_OPT + (data[start + 9] << 8 | data[start + 10])
         if end > len(data):
             return None
-    longest = max(ttls)
-    shortest = min(ttls) if longest <= MAX_TTL else min(map(_effective, ttls))
-    addresses = packed if count == 1 else tuple(dict.fromkeys(packed))
-    starts = tuple(range(question_end, start, layout.size))
-    offsets = tuple(range(question_end + wire.PLAIN_TTL_AT, start, layout.size))
-    opt = (start, end) if additional_count else (0, 0)
-    # In the order of the fields: by name it takes 1 µs longer.
-    return Answer(0, False, False, addresses, (), shortest, shortest, longest, offsets, count, packed, starts, opt, question_end, end)
+    opt = (start, end) if additional_count else NO_OPT
+    # In the order of the fields, and straight from the tuple: by name it takes 1 µs longer, by the class's own call 0.3.
+    fields = (0, False, False, addresses, (), shortest, shortest, longest, offsets, count, packed, starts, opt, question_end, end)
+    return _new(Answer, fields)
 
 
 def _parse(data: bytes, key: bytes) -> Answer:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from dnsfw.clock import Instant
+from dnsfw.forwarder.answer import Answer
 from dnsfw.forwarder.events import Received
 from dnsfw.forwarder.settings import ForwarderSettings
 
@@ -57,7 +58,9 @@ class Cache:
     """`Query.shared_key` -> what upstream said."""
 
     def __init__(self, settings: ForwarderSettings) -> None:
-        self._settings = settings
+        self._most_bytes, self._most_entries = settings.cache_bytes, settings.cache_entries
+        self._most_seconds = settings.cache_max_ttl
+        self._most_negative_seconds = min(settings.cache_max_negative_ttl, settings.cache_max_ttl)
         # Not a dict: finding its first entry costs a step for each one deleted before it.
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self.size_bytes = 0
@@ -107,11 +110,11 @@ class Cache:
 
     def put(self, key: bytes, received: Received) -> None:
         """Keep it if it may be kept (`Answer.lifetime`): not truncated, no TTL of 0, NOERROR or NXDOMAIN, a negative one with its SOA."""
-        seconds = self._seconds(received)
+        seconds = self._seconds(received.answer)
         cost = cost_of(key, received)
         if key in self._entries:
             self._remove(key)
-        if seconds < 1 or cost > self._settings.cache_bytes:
+        if seconds < 1 or cost > self._most_bytes:
             return
         self._make_room(cost)
         self._entries[key] = _Entry(received, received.at + seconds, cost)
@@ -121,15 +124,13 @@ class Cache:
         self._entries.clear()
         self.size_bytes = 0
 
-    def _seconds(self, received: Received) -> int:
-        answer = received.answer
-        cap = self._settings.cache_max_negative_ttl if answer.is_negative else self._settings.cache_max_ttl
-        return min(answer.lifetime, cap, self._settings.cache_max_ttl)
+    def _seconds(self, answer: Answer) -> int:
+        cap = self._most_negative_seconds if answer.is_negative else self._most_seconds
+        return answer.lifetime if answer.lifetime < cap else cap
 
     def _make_room(self, cost: int) -> None:
-        settings = self._settings
         spared = 0
-        while self._entries and (self.size_bytes + cost > settings.cache_bytes or len(self._entries) >= settings.cache_entries):
+        while self._entries and (self.size_bytes + cost > self._most_bytes or len(self._entries) >= self._most_entries):
             key, entry = next(iter(self._entries.items()))
             if entry.is_spared and spared < _MAX_SPARED:
                 entry.is_spared = False

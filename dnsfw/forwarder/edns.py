@@ -5,7 +5,7 @@ looked at, and no option is echoed.
 """
 
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 OPT = 41
 OUR_PAYLOAD_SIZE = 1232  # survives IPv6's smallest MTU unfragmented (DNS flag day 2020)
@@ -36,13 +36,13 @@ class Ede(NamedTuple):
 class InfoCode:
     """The codes of RFC 8914 §4 that we give."""
 
-    OTHER = 0
-    NOT_READY = 14
-    BLOCKED = 15
-    PROHIBITED = 18
-    NOT_SUPPORTED = 21
-    NO_REACHABLE_AUTHORITY = 22
-    NETWORK_ERROR = 23
+    OTHER: Final = 0
+    NOT_READY: Final = 14
+    BLOCKED: Final = 15
+    PROHIBITED: Final = 18
+    NOT_SUPPORTED: Final = 21
+    NO_REACHABLE_AUTHORITY: Final = 22
+    NETWORK_ERROR: Final = 23
 
 
 def are_options_whole(data: bytes, offset: int, end: int) -> bool:

@@ -49,8 +49,7 @@ class Identified:
     identity: Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Replied:
+class Replied(NamedTuple):
     """Upstream's answer, or the cache's. `age`: whole seconds since upstream gave it, rounded up; 0 for a fresh one."""
 
     received: Received

@@ -5,7 +5,7 @@ ends with one response and one record, at its deadline at the latest; each wait 
 the loop is made for a query, and where cache and grants answer at once the answer leaves within the call that brought the query.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 
@@ -28,6 +28,7 @@ from dnsfw.policy.grants import GrantOutcome, Grants
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import Snapshot, Subject
 
+_new = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
 MAX_IN_FLIGHT = 16_384  # queries of all pods; about 4 kB each
 MAX_WAITING = 1024  # of them, those from addresses that may become pods
 GRANT_SECONDS = 1.0  # what `Grants.request` may take, kept free behind the upstreams' share
@@ -85,8 +86,9 @@ class Performer:
         self.in_flight = InFlight(settings.in_flight_per_pod, MAX_IN_FLIGHT)
         self._queries = Rate(settings.queries_per_second, 1.0)
         self._names = Rate(settings.names_per_minute, 60.0)
-        self.decisions: Counter[str] = Counter()
-        self.reasons: Counter[str] = Counter()
+        # Not Counters: adding to one costs three times as much.
+        self.decisions: defaultdict[str, int] = defaultdict(int)
+        self.reasons: defaultdict[str, int] = defaultdict(int)
         self.stopping = False
         self.when_idle: Callable[[], None] | None = None
 
@@ -250,7 +252,7 @@ class Performer:
             return self._parsed[1]
         now = self._clock.now()
         answer = parse_response(reply.data, key)
-        received = answer if isinstance(answer, Malformed) else events.Received(reply.data, answer, now)
+        received = answer if isinstance(answer, Malformed) else _new(events.Received, (reply.data, answer, now))
         if isinstance(received, events.Received):
             self.cache.put(shared_key, received)
         self._parsed = (reply, received)

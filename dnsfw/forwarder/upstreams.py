@@ -23,6 +23,7 @@ from dnsfw.forwarder.timers import Patience, Timers
 from dnsfw.forwarder.upstream_udp import LOCAL_ERRNOS, PoolLimits
 from dnsfw.policy.reasons import Reason
 
+_new = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
 TC_BIT = 0x02  # of the header's third byte
 # ". NS" without recursion: any server says something to that from memory.
 PROBE = UpstreamQuery(bytes.fromhex("0000000000010000000000000000020001"), bytes.fromhex("0000020001"), b"")
@@ -65,7 +66,7 @@ class Upstreams:
 
     def __init__(self, settings: UpstreamSettings, loop: asyncio.AbstractEventLoop, clock: Clock, timers: Timers) -> None:
         self._settings = settings
-        self._clock = clock
+        self._now = clock.now
         self._timers = timers
         self._joinable: dict[bytes, Inquiry] = {}
         self._in_flight: set[Inquiry] = set()
@@ -89,7 +90,7 @@ class Upstreams:
 
     def ask(self, query: UpstreamQuery, deadline: Instant, then: Waiter) -> None:
         """`then` may be called before this returns."""
-        now = self._clock.now()
+        now = self._now()
         inquiry = self._joinable.get(query.shared_key)
         if inquiry is not None and now - inquiry.asked_at < self._settings.join_seconds:
             self._joined += 1
@@ -125,11 +126,11 @@ class Upstreams:
     # What the sockets say
 
     def on_reply(self, server: Server, inquiry: Inquiry, data: bytes) -> None:
-        now = self._clock.now()
+        now = self._now()
         server.answers += 1
         if server.health.heard(now):
             self._reorder()
-        reply = Reply(data, server.label, now - inquiry.asked_at)
+        reply = _new(Reply, (data, server.label, now - inquiry.asked_at))
         if data[2] & TC_BIT and not inquiry.is_over_tcp:
             inquiry.fallback = reply
             self._over_tcp(inquiry, server, now)
@@ -142,15 +143,15 @@ class Upstreams:
     def on_refused(self, server: Server, inquiry: Inquiry) -> None:
         self._note_refused(server, inquiry.tried_at)
         if self._servers[inquiry.server] is server and not inquiry.is_over_tcp:
-            self._try_next(inquiry, self._clock.now(), f"{server.label} refused")
+            self._try_next(inquiry, self._now(), f"{server.label} refused")
 
     def on_exposed(self, server: Server, inquiry: Inquiry) -> None:
         if self._servers[inquiry.server] is server and not inquiry.is_over_tcp:
-            self._over_tcp(inquiry, server, self._clock.now())
+            self._over_tcp(inquiry, server, self._now())
 
     def on_tcp_failed(self, server: Server, inquiry: Inquiry) -> None:
         if self._servers[inquiry.server] is server and not inquiry.is_done:
-            self._try_next(inquiry, self._clock.now(), f"{server.label} cannot be reached over TCP")
+            self._try_next(inquiry, self._now(), f"{server.label} cannot be reached over TCP")
 
     # The way of one question
 
@@ -203,7 +204,7 @@ class Upstreams:
         server.tcp.send(inquiry)
 
     def _on_silence(self, inquiry: Inquiry) -> None:
-        now = self._clock.now()
+        now = self._now()
         if not inquiry.is_over_tcp and now - inquiry.tried_at >= self._settings.try_seconds:
             self._note_timeout(self._servers[inquiry.server], inquiry.tried_at)
         if inquiry.fallback is not None or now >= inquiry.deadline:
@@ -212,7 +213,7 @@ class Upstreams:
             self._try_next(inquiry, now)
 
     def _on_pause_over(self, inquiry: Inquiry) -> None:
-        now = self._clock.now()
+        now = self._now()
         if now >= inquiry.deadline:
             self._give_up(inquiry, "")
         else:
@@ -228,7 +229,7 @@ class Upstreams:
             self._finish(inquiry, inquiry.fallback)
             return
         self._failed += 1
-        self._finish(inquiry, Failure(reason, detail or "no upstream has answered", self._clock.now() - inquiry.asked_at))
+        self._finish(inquiry, Failure(reason, detail or "no upstream has answered", self._now() - inquiry.asked_at))
 
     def _finish(self, inquiry: Inquiry, outcome: Reply | Failure) -> None:
         self._in_flight.discard(inquiry)
@@ -259,12 +260,12 @@ class Upstreams:
         self._order = tuple(sorted(range(len(self._servers)), key=lambda index: self._servers[index].health.is_down))
 
     def _probe_later(self, server: Server) -> None:
-        self._timers.add(self._clock.now() + server.health.next_probe(), lambda: self._probe(server))
+        self._timers.add(self._now() + server.health.next_probe(), lambda: self._probe(server))
 
     def _probe(self, server: Server) -> None:
         if not server.health.is_down or self._is_closed:
             return
-        now = self._clock.now()
+        now = self._now()
         probe = Inquiry(PROBE, (server.index,), now, now + PROBE_SECONDS, lambda _: None)
         self._in_flight.add(probe)
         self._probe_later(server)

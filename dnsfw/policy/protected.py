@@ -88,7 +88,7 @@ class Protection:
         """Those that are protected, each once. Most are far from any such: 0.2 µs each, where `covers` takes 1 to 3."""
         near4, near6 = self._near4, self._near6
         close = [address for address in addresses if address[:2] in (near4 if len(address) == 4 else near6)]
-        return tuple(dict.fromkeys(filter(self.covers, close)))
+        return tuple(dict.fromkeys(filter(self.covers, close))) if close else ()
 
     def encloses(self, network: IPNetwork) -> bool:
         """Is every address of the network protected?"""

@@ -5,7 +5,7 @@ at most one thing of each other owner away from its turn, and finds room: nobody
 that one crowd takes half of them, two take a third each, and never all.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -18,7 +18,8 @@ class Turns(Generic[T]):
     def __init__(self, per_owner: int, in_all: int) -> None:
         self._per_owner = per_owner
         self._in_all = in_all
-        self._waiting: OrderedDict[Hashable, deque[T]] = OrderedDict()
+        self._waiting: dict[Hashable, deque[T]] = {}
+        self._ring: deque[Hashable] = deque()  # whose turn it is, each owner of something once
         self._count = 0
 
     def __len__(self) -> int:
@@ -31,15 +32,19 @@ class Turns(Generic[T]):
             return False
         if queue is None:
             queue = self._waiting[owner] = deque()
+            self._ring.append(owner)
         queue.append(thing)
         self._count += 1
         return True
 
     def take(self) -> T:
-        """The next in turn; KeyError where nothing waits."""
-        owner, queue = self._waiting.popitem(last=False)
+        """The next in turn; IndexError where nothing waits."""
+        owner = self._ring.popleft()
+        queue = self._waiting[owner]
         thing = queue.popleft()
         self._count -= 1
         if queue:
-            self._waiting[owner] = queue
+            self._ring.append(owner)
+        else:
+            del self._waiting[owner]
         return thing

@@ -7,7 +7,6 @@ snapshot once main has been told "switched". It ignores the signals that a termi
 """
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from dnsfw import logs
+from dnsfw import collector, logs
 from dnsfw.clock import SystemClock
 from dnsfw.enforce.interfaces import interface_among
 from dnsfw.forwarder.doors import Door
@@ -122,12 +121,11 @@ class Worker:
         if (forwarder := self._forwarder) is None:
             raise AssertionError("charged before the first world")
         await forwarder.start(_door(endpoint, *numbers) for endpoint, *numbers in self._charge.doors)
-        # What lives until the end needs no look by the collector (agent).
-        gc.collect()
-        gc.freeze()
+        collector.settle()
         self._say_switched()
         self._run(self._report(forwarder), "report")
         self._run(self._sweep(), "sweep")
+        self._run(collector.collect(), "collector")
 
     def _wake_waiting(self) -> None:
         if self._forwarder is not None:

@@ -52,7 +52,7 @@ def test_nothing_to_take() -> None:
     turns: Turns[int] = Turns(1, 1)
 
     assert not turns
-    with pytest.raises(KeyError):
+    with pytest.raises(IndexError):
         turns.take()
 
 
