@@ -1,19 +1,22 @@
 # `make demo` and `make test` do everything on a fresh machine; each makes its environment first (tools/bootstrap), quickly if it is there.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long mutants fuzz bench lint format lock clean
+.PHONY: help demo test test-long test-compiled compiled mutants fuzz bench lint format lock clean
 
 VENV ?= .venv
 # More than cores, since system tests wait much; a file's tests stay together, since its laboratory is built once.
 WORKERS ?= 4
 # Folders whose packages must be covered by their own tests (tools/cover). The others run without: counting lines doubles their time.
 PURE = tests/names tests/policy tests/forwarder tests/nft
+# What needs no look into modules: the program is run, or its hot path compared with the slow one.
+PLAYED = tests/hot tests/system tests/cases
 PYTEST ?=
 SECONDS ?= 60
 MODULES ?= dnsfw.names* dnsfw.policy.*
 FUZZ_TARGETS ?= wire netlink rules
 CASES ?= all
 ROUNDS ?= 5
+COMPILED = build/compiled
 
 ENTER = . $(VENV)/activate &&
 
@@ -51,6 +54,14 @@ test-long: ## the long ones only
 	@tools/bootstrap test $(VENV)
 	@$(ENTER) pytest -q -m long $(PYTEST)
 
+compiled: ## the program with the modules of the hot path as machine code, in build/compiled; `DNSFW_COMPILE=1 pip install .` installs the same
+	@tools/bootstrap compile $(VENV)
+	@$(ENTER) tools/compile $(COMPILED) $(VENV)
+
+test-compiled: compiled ## the tests that play the program, and those that hold the hot path against the slow one, on the compiled program
+	@tools/bootstrap test $(VENV)
+	@$(ENTER) PLAYED=compiled PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)/tests/support:$(CURDIR)/tests/system pytest -q -m 'not long' -n $(WORKERS) --dist loadfile $(PLAYED)
+
 fuzz: ## hostile bytes against each decoder, SECONDS=60 each; what escapes lies in fuzz/found/, and `python fuzz/…_target.py FILE` repeats it
 	@tools/bootstrap test $(VENV)
 	@$(ENTER) python -c 'import atheris' 2>/dev/null || python -m pip --disable-pip-version-check install --quiet --require-hashes --prefer-binary -r requirements-fuzz.lock
@@ -60,6 +71,7 @@ fuzz: ## hostile bytes against each decoder, SECONDS=60 each; what escapes lies 
 bench: ## side by side with dnsmasq, unbound and CoreDNS, 15 minutes; a part of it: make bench CASES=forwarded,cached ROUNDS=3
 	@tools/bootstrap bench $(VENV)
 	@$(ENTER) python -c 'import matplotlib' 2>/dev/null || python -m pip install --quiet 'matplotlib>=3.10' || echo 'no matplotlib: no plots' >&2
+	@$(ENTER) tools/compile $(COMPILED) $(VENV) || echo 'not compiled: dnsfw is measured as it is' >&2
 	@$(ENTER) python -m bench --cases $(CASES) --rounds $(ROUNDS)
 
 lint: ## ruff, mypy --strict, the arrows between packages, shellcheck where it is
@@ -68,7 +80,7 @@ lint: ## ruff, mypy --strict, the arrows between packages, shellcheck where it i
 	@$(ENTER) ruff format --check
 	@$(ENTER) mypy
 	@$(ENTER) lint-imports --no-logo
-	@$(ENTER) if command -v shellcheck; then shellcheck tools/bootstrap tools/cover .ci/run; else echo 'no shellcheck: scripts not checked' >&2; fi
+	@$(ENTER) if command -v shellcheck; then shellcheck tools/bootstrap tools/compile tools/cover .ci/run; else echo 'no shellcheck: scripts not checked' >&2; fi
 
 format: ## write the code as ruff formats it
 	@tools/bootstrap lint $(VENV)

@@ -7,19 +7,22 @@ import json
 import os
 import re
 import sqlite3
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bench import kernel
 from bench.lab import LOAD, NODE, OUTSIDE, UPSTREAM_PORT, WIRE, pod_address
 from bench.load import PODS
-from bench.servers import Server, python
+from bench.servers import Server
 from bench.shell import run
 
 TABLE = "dnsfw"
+ROOT = Path(__file__).parent.parent
+COMPILED = ROOT / "build" / "compiled"
 Document = Mapping[str, Any]
 _MANY = 10_000_000  # no case is about the limits
 
@@ -69,12 +72,18 @@ DEFAULT = Setting()
 
 
 class Dnsfw(Server):
-    """Everything on: grants per pod in the kernel, audit, journal, guards."""
+    """Everything on: grants per pod in the kernel, audit, journal, guards. Compiled where that could be done (`is_compiled`)."""
 
     name = "dnsfw"
     port = 53
     has_firewall = True
     setting: Setting = DEFAULT
+    path: ClassVar[tuple[Path, ...]] = (COMPILED, ROOT)
+
+    @classmethod
+    def python(cls, module: str, *arguments: str) -> list[str]:
+        """-P: not the module of the folder that we are started in."""
+        return ["env", f"PYTHONPATH={':'.join(map(str, cls.path))}", sys.executable, "-P", "-m", module, *arguments]
 
     def prepare(self) -> None:
         write(self.folder / "rules.yaml", self.setting.rules)
@@ -82,7 +91,7 @@ class Dnsfw(Server):
         write(self.folder / "pods.yaml", [{"apiVersion": "v1", "kind": "List", "items": [*map(pod, range(self.setting.pods)), *_plain()]}])
 
     def command(self) -> Sequence[str]:
-        return python(
+        return self.python(
             self.setting.module,
             *("run", "--listen", f"{NODE}:{self.port}", "--upstream", f"{OUTSIDE}:{UPSTREAM_PORT}"),
             *("--rules", self.rules_path(), "--pods", str(self.folder / "pods.yaml"), "--interface", WIRE),
@@ -101,7 +110,7 @@ class Dnsfw(Server):
         return kernel.elements(TABLE, "port4")
 
     def status(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = json.loads(run(python("dnsfw", "status", "--api", f"unix:{self.folder / 'api'}", "-o", "json")))
+        found: Mapping[str, Any] = json.loads(run(self.python("dnsfw", "status", "--api", f"unix:{self.folder / 'api'}", "-o", "json")))
         return found
 
     def audited(self) -> int:
@@ -113,6 +122,17 @@ class Dnsfw(Server):
     def in_force_ms(self) -> list[float]:
         """How long each change of the files took to be judged and installed, by its log."""
         return [float(found) for found in re.findall(r"took_ms=([\d.]+)", self.log())]
+
+
+class Interpreted(Dnsfw):
+    """The same source, run by Python as it is."""
+
+    name = "dnsfw, interpreted"
+    path = (ROOT,)
+
+
+def is_compiled() -> bool:
+    return COMPILED.exists()
 
 
 def _plain() -> Iterable[Document]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.lab import Lab
-from bench.program import Dnsfw
+from bench.program import Dnsfw, Interpreted, is_compiled
 from bench.servers import CoreDns, Dnsmasq, Server, Unbound
 from bench.shell import BenchError
 
@@ -36,8 +36,11 @@ class Setup:
 
 def available(cache: Path) -> tuple[tuple[type[Server], ...], list[str]]:
     """The servers that can run here, and loud words about those that cannot."""
-    found: list[type[Server]] = [Dnsfw]
+    found: list[type[Server]] = [Dnsfw, Interpreted]
     missing = []
+    if not is_compiled():
+        found.remove(Interpreted)
+        missing.append("dnsfw, compiled: no C compiler or no headers of Python; what is measured is interpreted")
     for server, binary, package in ((Dnsmasq, "dnsmasq", "dnsmasq-base"), (Unbound, "unbound", "unbound")):
         if shutil.which(binary):
             found.append(server)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import structlog
 import uvloop
 
-from dnsfw import collector, locks, logs
+from dnsfw import collector, hot, locks, logs
 from dnsfw.api.server import ApiServer
 from dnsfw.api.sockets import try_address
 from dnsfw.api.sources import ApiSources
@@ -46,6 +46,8 @@ REST_S, FINISH_S = 1.0, 1.5
 """SIGTERM to exit takes 5 s at most (design §1): a change of the table that is under way has REST_S to come to its end (a start twice as
 much), then the queries that are under way FINISH_S, and after them the audit.
 """
+IS_COMPILED = not hot.__file__.endswith(".py")
+"""Whether every query's way is machine code (ADR 0010)."""
 SWITCH_S = 0.001
 """A thread that reads a long conntrack table keeps the loop's thread waiting this long at a time (CPython's default is 5 ms)."""
 NODE_S = 5.0
@@ -74,7 +76,8 @@ async def _main(settings: RunSettings) -> int:
         if not await _started(agent, stack, stopped):
             return 0
         collector.settle()
-        log.info("ready", listen=[str(endpoint) for endpoint in settings.forwarder.listen], table=settings.enforce.table)
+        listen = [str(endpoint) for endpoint in settings.forwarder.listen]
+        log.info("ready", listen=listen, table=settings.enforce.table, compiled=IS_COMPILED)
         await agent.run_until(stopped)
         log.info("stopping")
     return 0
@@ -171,7 +174,7 @@ class Agent:
                 tasks.create_task(self._follow_dates(), name="dates"),
                 tasks.create_task(self._follow_node(), name="node"),
                 tasks.create_task(self.enforcer.run(), name="enforce"),
-                tasks.create_task(collector.collect(), name="collector"),
+                tasks.create_task(collector.collect(self._clock), name="collector"),
             ]
             await stopped.wait()
             await self.enforcer.at_rest(REST_S)

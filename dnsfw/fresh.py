@@ -76,7 +76,7 @@ class Words(NamedTuple):
 class Flight(Call):
     """A question on its way. `exchange` is made when it is first looked at: from then on it is a call like others."""
 
-    __slots__ = ("_exchange", "_fresh", "at", "begun", "data", "end", "name", "replied", "replied_at", "shape", "who", "words")
+    __slots__ = ("_fresh", "at", "begun", "data", "end", "name", "replied", "replied_at", "shape", "who", "words")
 
     def __init__(self, fresh: "Fresh", data: bytes, who: Who, shape: Shape, way: Way, address: ClientAddress) -> None:  # noqa: PLR0917 -- names cost 1 µs
         self._fresh = fresh
@@ -88,7 +88,7 @@ class Flight(Call):
         self.source = who.fields[3]
         self.owner = who.fields[2]
         self.wait = None
-        self._exchange: Exchange | None = None
+        self._exchange = None
         self.replied: events.Replied | None = None
         self.begun: Instant
         self.deadline: Instant
@@ -99,7 +99,7 @@ class Flight(Call):
         self.words: Words
 
     @property
-    def exchange(self) -> Exchange:  # type: ignore[override]  # an attribute of other calls
+    def exchange(self) -> Exchange:
         if self._exchange is None:
             self._exchange = self._fresh.exchange_of(self)
         return self._exchange
@@ -120,7 +120,10 @@ class Flight(Call):
 
 
 class Fresh:
-    """One for a forwarder. Not for a pod that is contested, not under default-deny, or limited in its rate: whoever calls looks to that."""
+    """One for a forwarder. Not for a pod that is contested, not under default-deny, or limited in its rate: whoever calls looks to that.
+
+    taken: questions that it took so far.
+    """
 
     def __init__(self, settings: ForwarderSettings, performer: Performer, state: View, grants: Grants, sink: Sink, clock: Clock) -> None:  # noqa: PLR0917 -- one of each part
         self._settings = settings
@@ -135,6 +138,7 @@ class Fresh:
         self._shapes: dict[bytes, Shape | None] = {}
         self._parents: dict[bytes, str] = {}
         self._words: dict[int, Words] = {}
+        self.taken = 0
 
     def ask(self, data: bytes, who: Who, way: Way, address: ClientAddress) -> Taken:
         try:

@@ -81,7 +81,7 @@ class Kin(NamedTuple):
 
 
 class Hot:
-    """One for a forwarder. `answer` first; where it says False: `learn`, then the slow path."""
+    """One for a forwarder. `answer` first; where it says False: `learn`, then the slow path. shots: answered from memory so far."""
 
     def __init__(self, settings: ForwarderSettings, performer: Performer, state: View, grants: Grants, sink: Sink, clock: Clock) -> None:  # noqa: PLR0917 -- one of each part
         self._settings = settings
@@ -97,6 +97,7 @@ class Hot:
         self._kins: dict[str, Kin] = {}
         self._plans: dict[tuple[Policy, frozenset[int]], dict[bytes, Plan]] = {}
         self._count = 0
+        self.shots = 0
         # A rate is counted by the slow path: with one in force, every query is its.
         self._is_on = not (settings.queries_per_second or settings.names_per_minute)
 
@@ -133,6 +134,7 @@ class Hot:
         if not self._cache.gives(plan.shared_key, plan.received, now):
             return False
         at = self._wall()
+        self.shots += 1
         way.send(data[:2] + shot.response, address)
         self._decisions[shot.decision] += 1
         self._reasons[shot.reason] += 1
@@ -141,6 +143,7 @@ class Hot:
 
     def _asks(self, data: bytes, kin: Kin, source: str, way: Way, address: ClientAddress) -> bool:
         taken = self.fresh.ask(data, kin.who, way, address)
+        self.fresh.taken += taken is not Taken.NOT
         if taken is Taken.CACHED and not isinstance(query := parse_query(data), Rejected):
             self.learn(data, query, source)
         return taken is not Taken.NOT

@@ -133,7 +133,7 @@ class Pattern:
         if not self.is_wildcard:
             return name == self.name
         # endswith() would not do: the octets of the suffix may lie inside one long label.
-        return self.name == ROOT or (name != self.name and self.name in parents(name))
+        return self.name == ROOT or (name != self.name and self.name in tuple(parents(name)))
 
     def covers(self, other: "Pattern") -> bool:
         """Does this one match every name that the other matches?"""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from bench import zone
 from bench.figures import Result, Series
 from bench.load import PODS, Load, Questions, put
-from bench.program import DEFAULT, Dnsfw, Setting, rule
+from bench.program import DEFAULT, Dnsfw, Interpreted, Setting, rule
 from bench.servers import CoreDns, Dnsmasq, Server, Unbound
 from bench.setup import Setup
 from bench.shell import BenchError
@@ -157,13 +157,14 @@ def _stores(_setup: Setup, number: int) -> list[str]:
     return random.Random(number).choices([f"{name} A" for name in zone.names("s3", range(STORES))], k=200_000)
 
 
-FIREWALLS, ALL = (Dnsfw, Dnsmasq), (Dnsfw, Dnsmasq, Unbound, CoreDns)
+ALL = (Dnsfw, Dnsmasq, Unbound, CoreDns)
+BOTH_WAYS = (Dnsfw, Interpreted, *ALL[1:])
 
 FORWARDED = Kind(
     case="forwarded",
     title="Forwarded, installed and audited: a new name each time",
     questions=new_names,
-    servers=ALL,
+    servers=BOTH_WAYS,
     is_once=True,
     addresses=_new_addresses,
 )
@@ -171,12 +172,12 @@ CACHED = Kind(
     case="cached",
     title="From the cache, and audited: 1,000 hot names, 100 pods",
     questions=_hot,
-    servers=ALL,
+    servers=BOTH_WAYS,
     warm=_every_pair,
     is_caching=True,
     addresses=lambda _number, _completed: {zone.packed_address(at) for at in range(HOT_NAMES)},
 )
-ZIPF = replace(CACHED, case="zipf", title="Zipf over 10,000 names, cold cache", questions=_zipf, warm=None, addresses=None)
+ZIPF = replace(CACHED, servers=ALL, case="zipf", title="Zipf over 10,000 names, cold cache", questions=_zipf, warm=None, addresses=None)
 REFUSED = Kind(
     case="refused",
     title="Names that no rule allows (the others forward them)",

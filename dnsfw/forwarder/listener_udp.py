@@ -26,8 +26,10 @@ LARGEST_WAITING = 1500  # octets; no query is that long, and lines must not hold
 
 UDP, TCP = "udp", "tcp"  # as records say it
 
-ClientAddress = tuple[str, int] | None
-"""What the loop says of a datagram's sender (IPv6 has two more numbers); None where the way knows it."""
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+"""What the loop says of a datagram's sender: address and port; of IPv6 also flow and scope."""
+ClientAddress = SocketAddress | None
+"""None where the way knows it."""
 
 
 class Way(Protocol):
@@ -62,7 +64,7 @@ class UdpListener:
         self._socket = bound
         self._loop = loop
         self._in_a_row = 0
-        self._turns: Turns[tuple[bytes, tuple[str, int]]] = Turns(WAITING_PER_SOURCE, WAITING)
+        self._turns: Turns[tuple[bytes, SocketAddress]] = Turns(WAITING_PER_SOURCE, WAITING)
         self._transport: asyncio.DatagramTransport | None = None
         self._is_full = False
         self.counts = UdpListenerCounts()
@@ -73,7 +75,7 @@ class UdpListener:
     def connection_lost(self, _exc: Exception | None) -> None:
         self._transport = None
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+    def datagram_received(self, data: bytes, addr: SocketAddress) -> None:
         if addr[1] == 0:
             self.counts.port_zero += 1
             return
@@ -92,7 +94,7 @@ class UdpListener:
         """Called before the loop reads again."""
         self._in_a_row = 0
 
-    def _line_up(self, data: bytes, addr: tuple[str, int]) -> None:
+    def _line_up(self, data: bytes, addr: SocketAddress) -> None:
         if len(data) > LARGEST_WAITING or not self._turns.put(addr[0], (data, addr)):
             self.counts.crowded_out += 1
 

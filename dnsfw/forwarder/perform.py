@@ -8,6 +8,7 @@ the loop is made for a query, and where cache and grants answer at once the answ
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from dnsfw.audit.record import QueryRecord, Sink
 from dnsfw.clock import Clock, Instant
@@ -17,12 +18,11 @@ from dnsfw.forwarder.admission import InFlight, Rate
 from dnsfw.forwarder.answer import Malformed, parse_response
 from dnsfw.forwarder.cache import Cache
 from dnsfw.forwarder.exchange import Exchange, refused_connection, reject
-from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery
+from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery, Waiter
 from dnsfw.forwarder.listener_udp import ClientAddress, Way
 from dnsfw.forwarder.respond import make_upstream_query
 from dnsfw.forwarder.settings import ForwarderSettings
 from dnsfw.forwarder.timers import TICK_SECONDS, Timer, Timers
-from dnsfw.forwarder.upstreams import Upstreams
 from dnsfw.forwarder.wire import Query, Rejected
 from dnsfw.policy.grants import GrantOutcome, Grants
 from dnsfw.policy.reasons import Reason
@@ -39,19 +39,31 @@ InterfaceOf = Callable[[str], str | None]
 UnreadyOf = Callable[[], Reason | None]
 
 
+class Asking(Protocol):
+    """Whoever asks upstream: `forwarder.upstreams.Upstreams`."""
+
+    def ask(self, query: UpstreamQuery, deadline: Instant, then: Waiter) -> None: ...
+
+
 class Call:
     """An exchange in the hands of the service."""
 
-    __slots__ = ("address", "deadline", "exchange", "owner", "source", "wait", "way")
+    __slots__ = ("_exchange", "address", "deadline", "owner", "source", "wait", "way")
 
     def __init__(self, exchange: Exchange, source: str, way: Way, address: ClientAddress) -> None:
-        self.exchange = exchange
+        self._exchange: Exchange | None = exchange
         self.deadline = exchange.deadline
         self.source = source
         self.way = way
         self.address = address
         self.owner = source
         self.wait: Timer | None = None
+
+    @property
+    def exchange(self) -> Exchange:
+        if self._exchange is None:
+            raise AssertionError("has none, and does not make it")
+        return self._exchange
 
 
 class Performer:
@@ -66,7 +78,7 @@ class Performer:
         sink: Sink,
         clock: Clock,
         timers: Timers,
-        upstreams: Upstreams,
+        upstreams: Asking,
         interface_of: InterfaceOf,
         unready: UnreadyOf,
     ) -> None:

@@ -125,7 +125,7 @@ class Worker:
         self._say_switched()
         self._run(self._report(forwarder), "report")
         self._run(self._sweep(), "sweep")
-        self._run(collector.collect(), "collector")
+        self._run(collector.collect(self._clock), "collector")
 
     def _wake_waiting(self) -> None:
         if self._forwarder is not None:

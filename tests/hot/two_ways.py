@@ -14,9 +14,9 @@ from worlds import cluster, peer, rule, where
 from dnsfw.audit.record import QueryRecord
 from dnsfw.clock import Instant
 from dnsfw.forwarder.inquiry import Failure, Outcome, Reply, UpstreamQuery
+from dnsfw.forwarder.perform import Performer
 from dnsfw.forwarder.service import Forwarder
 from dnsfw.forwarder.settings import ForwarderSettings
-from dnsfw.fresh import Taken
 from dnsfw.hot import Hot
 from dnsfw.names import parse_name
 from dnsfw.policy.model import Action, LeaseLimits, Mode, Pod, PodUid, Rule
@@ -126,7 +126,7 @@ class OneWay:
         self.node = Node()
         self.records: list[QueryRecord] = []
         self.sent: list[tuple[bytes, object]] = []
-        self.hot_answers = self.fresh_answers = 0
+        self.hot: Hot | None = None
         self.upstream = Upstream()
         self._settings = settings
         self._is_hot = is_hot
@@ -142,15 +142,14 @@ class OneWay:
             clock=self.node.clock,
             interface_of=lambda _source: None,
             unready=lambda: Reason.KERNEL_FAILED if state.trouble else None,
-            fast=(
-                lambda performer: self._counted(
-                    Hot(self._settings, performer, state, self.node.enforcer, self.records.append, self.node.clock)
-                )
-            )
-            if self._is_hot
-            else None,
+            fast=self._fast if self._is_hot else None,
         )
         self.forwarder._performer.upstreams = self.upstream
+
+    def _fast(self, performer: Performer) -> Hot:
+        node = self.node
+        self.hot = Hot(self._settings, performer, node.enforcer.state, node.enforcer, self.records.append, node.clock)
+        return self.hot
 
     def send(self, data: bytes, address: object) -> None:
         """The way back to the client."""
@@ -175,22 +174,13 @@ class OneWay:
         stats = self.forwarder.stats()
         return stats.queries, stats.by_decision, stats.by_reason, stats.cache.hits, self.upstream.asked, stats.cache.misses
 
-    def _counted(self, hot: Hot) -> Hot:
-        answer, ask = hot.answer, hot.fresh.ask
+    @property
+    def hot_answers(self) -> int:
+        return self.hot.shots if self.hot is not None else 0
 
-        def counting(data: bytes, source: str, way: object, address: object) -> bool:
-            before = self.fresh_answers
-            is_answered = answer(data, source, way, address)
-            self.hot_answers += is_answered and self.fresh_answers == before
-            return is_answered
-
-        def counting_fresh(*given: object) -> Taken:
-            taken = ask(*given)
-            self.fresh_answers += taken is not Taken.NOT
-            return taken
-
-        hot.answer, hot.fresh.ask = counting, counting_fresh
-        return hot
+    @property
+    def fresh_answers(self) -> int:
+        return self.hot.fresh.taken if self.hot is not None else 0
 
 
 async def live_through(steps: Sequence[Callable[[OneWay], object]], settings: ForwarderSettings) -> tuple[OneWay, OneWay]:

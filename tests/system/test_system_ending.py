@@ -1,5 +1,6 @@
 """Start and end: broken rules, a clean stop, an uninstallation; and how soon a saved rule is in force."""
 
+import os
 import time
 
 import pytest
@@ -104,3 +105,12 @@ def test_saved_rule_is_in_force(own_site: Site, figures: dict, saves: int, rules
     figures["in_force_s"], figures["felt_s"] = spread(took), spread(felt)
 
     assert figures["in_force_s"]["p99"] <= bar(1.0)
+
+
+def test_program_that_is_played_is_the_one_that_was_asked_for(lab: Lab) -> None:
+    """`make test-compiled` must not play the interpreted one, nor `make test` what lies in build/."""
+    program = lab.run_dnsfw({})
+
+    ready = program.wait_for_event("ready")
+
+    assert ready["compiled"] is (os.environ.get("PLAYED") == "compiled")

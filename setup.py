@@ -1,0 +1,39 @@
+"""What pyproject.toml cannot say: with DNSFW_COMPILE=1, the modules that every query runs through become machine code (ADR 0010).
+
+The same source, typed as it is; without it, or where a module is changed in place, Python runs it as any other. Whoever asks for it and
+cannot have it is told so by the build, which fails: a C compiler and Python's headers must be there.
+"""
+
+import os
+
+from setuptools import Extension, setup
+
+NAMES = ("dnsfw/names.py", "dnsfw/clock.py")
+POLICY = ("ledger", "lease", "snapshot", "grants", "index", "protected", "turns")
+FORWARDER = (
+    *("wire", "records", "answer", "cache", "events", "inquiry", "health", "timers", "admission", "perform"),
+    *("upstreams", "upstream_udp", "listener_udp", "edns", "account", "respond", "exchange", "release", "rewrite"),
+)
+ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge")
+HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/audit/backlog.py")
+NFT = ("changes", "codec", "elements", "socket", "netlink")
+
+COMPILED = (
+    *NAMES,
+    *(f"dnsfw/policy/{name}.py" for name in POLICY),
+    *(f"dnsfw/forwarder/{name}.py" for name in FORWARDER),
+    *(f"dnsfw/enforce/{name}.py" for name in ENFORCE),
+    *HOT,
+    *(f"nft/{name}.py" for name in NFT),
+)
+
+
+def extensions() -> list[Extension]:
+    if os.environ.get("DNSFW_COMPILE") != "1":
+        return []
+    from mypyc.build import mypycify  # noqa: PLC0415 -- only whoever compiles needs it
+
+    return mypycify(["--ignore-missing-imports", *COMPILED], opt_level="2", group_name="dnsfw")
+
+
+setup(ext_modules=extensions())
