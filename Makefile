@@ -9,7 +9,7 @@ WORKERS ?= 4
 # Folders whose packages must be covered by their own tests (tools/cover). The others run without: counting lines doubles their time.
 PURE = tests/names tests/policy tests/forwarder tests/nft
 # What needs no look into modules: the program is run, or its hot path compared with the slow one.
-PLAYED = tests/hot tests/system tests/cases
+PLAYED = tests/hot tests/system tests/cases tests/workers
 PYTEST ?=
 SECONDS ?= 60
 MODULES ?= dnsfw.names* dnsfw.policy.*

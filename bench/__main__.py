@@ -74,20 +74,27 @@ def _measure(given: argparse.Namespace, servers: tuple[type, ...], missing: list
     wanted = list(CASES) if given.cases == "all" else given.cases.split(",")
     for words in missing:
         print(f"LEFT OUT  {words}", flush=True)
-    begun, results = time.monotonic(), []
+    begun = time.monotonic()
+    results: list[Result] = []
+    failed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="dnsfw-bench-") as scratch, lab.Lab() as made:
         folder = given.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         setup = Setup(lab=made, folder=folder, rounds=given.rounds, seconds=given.seconds, grants=given.grants, servers=servers)
         for name in wanted:
-            result = CASES[name](setup)
+            try:
+                result = CASES[name](setup)
+            except BenchError as error:  # hours of others' figures must not be lost with it
+                failed.append(f"{name}: {error}")
+                print(f"FAILED  {failed[-1]}", file=sys.stderr, flush=True)
+                continue
             results.append(result)
             print(report.as_text(result), flush=True)
-    machine = report.machine(ROOT, given.rounds, given.seconds, time.monotonic() - begun, missing)
+    machine = report.machine(ROOT, given.rounds, given.seconds, time.monotonic() - begun, [*missing, *failed])
     if not given.no_page:
         report.write(ROOT, machine, results)
     # What another server has lost is on the page; what we have lost ends in an error.
-    return 1 if any(series.problems for result in results for series in result.series if series.name not in _OTHERS) else 0
+    return 1 if failed or any(series.problems for result in results for series in result.series if series.name not in _OTHERS) else 0
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ order (LRU) would move an entry on each. A flood of names asked for once passes 
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 from dnsfw.clock import Instant
 from dnsfw.forwarder.answer import Answer
@@ -44,9 +44,8 @@ class _Entry:
         self.is_spared = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheStats:
-    """entries, bytes: now. hits, misses: since the start."""
+class CacheStats(NamedTuple):
+    """entries, bytes: now. hits, misses: since the start. Workers send it, and a compiled dataclass cannot be pickled (ADR 0010)."""
 
     entries: int
     bytes: int

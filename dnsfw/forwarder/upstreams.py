@@ -12,6 +12,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dnsfw.clock import Clock, Instant
 from dnsfw.forwarder import wire
@@ -50,9 +51,8 @@ class UpstreamSettings:
     pool: PoolLimits = field(default_factory=PoolLimits)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamStats:
-    """Counts since the start, but for `in_flight`."""
+class UpstreamStats(NamedTuple):
+    """Counts since the start, but for `in_flight`. A named tuple for the same reason as CacheStats."""
 
     in_flight: int
     asked: int

@@ -10,7 +10,7 @@ from dnsfw.enforce import places, reconcile, rejudge
 from dnsfw.enforce.targets import Place, place_at
 from dnsfw.policy.grants import Granted, NotGranted
 from dnsfw.policy.ledger import CLAIMS_A_ROW
-from dnsfw.policy.model import Mode, Pod, Rule
+from dnsfw.policy.model import Mode, Pod, PodUid, Rule
 from nft import objects as nft
 from nft.changes import Put
 from nft.objects import Chain
@@ -232,6 +232,27 @@ async def test_what_is_told_while_new_rules_are_judged_is_judged_too(monkeypatch
     assert not node.lets("10.0.0.1", "192.0.2.9")
     assert not (flow.mark and node.lives(flow))
     assert node.lets("10.0.0.1", "192.0.2.4")
+
+
+async def test_edited_rule_leaves_rows_that_mean_the_same(node: Node) -> None:
+    """The same objects, the same elements; and a second edit, a hot answer and a revocation find them as if they had been made anew."""
+    api, other = peer("*.example.net", on=["tcp/443"]), peer("other.example.org", on=["tcp/443"])
+    await node.change([rule("web", api)], [POD])
+    await node.told("a", "www.example.net", WWW)
+    ledger = node.enforcer.state.ledger
+    before, flow = ledger.row(PodUid("a"), packed(WWW)), node.opens("10.0.0.1", WWW)
+    for edited in (rule("web", api, other), rule("web", other, api), rule("web", api)):
+        await node.change([edited], [POD])
+        assert ledger.row(PodUid("a"), packed(WWW)) is before
+    await node.told("a", "www.example.net", WWW)
+    assert node.lets("10.0.0.1", WWW)
+    assert node.lives(flow)
+
+    await node.change([rule("web", other)], [POD])
+
+    assert ledger.row(PodUid("a"), packed(WWW)) == ()
+    assert not node.lets("10.0.0.1", WWW)
+    assert not node.lives(flow)
 
 
 async def test_pod_that_becomes_selected_keeps_what_is_allowed(node: Node) -> None:
