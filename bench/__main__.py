@@ -84,9 +84,9 @@ def _measure(given: argparse.Namespace, servers: tuple[type, ...], missing: list
         for name in wanted:
             try:
                 result = CASES[name](setup)
-            except BenchError as error:  # hours of others' figures must not be lost with it
-                failed.append(f"{name}: {error}")
-                print(f"FAILED  {failed[-1]}", file=sys.stderr, flush=True)
+            except BenchError as error:  # the others' figures must not be lost with it
+                failed.append(f"case {name}: it failed in this run")
+                print(f"FAILED  {name}: {error}", file=sys.stderr, flush=True)
                 continue
             results.append(result)
             print(report.as_text(result), flush=True)
