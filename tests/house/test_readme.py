@@ -104,5 +104,7 @@ def test_lock_files_name_no_index() -> None:
 
 def test_lock_files_hold_what_the_project_asks_for() -> None:
     """Each dependency of pyproject.toml stands in the lock."""
-    for name in re.findall(r'^  "([A-Za-z0-9-]+)[>=]', (ROOT / "pyproject.toml").read_text().split("[project.optional")[0], re.MULTILINE):
+    for name in re.findall(
+        r'^  "([A-Za-z0-9-]+)[>=]', (ROOT / "pyproject.toml").read_text().split("[project]")[1].split("[project.optional")[0], re.MULTILINE
+    ):
         assert re.search(rf"^{name}==", (ROOT / "requirements.lock").read_text(), re.MULTILINE), name
