@@ -60,7 +60,7 @@ compiled: ## the program with the modules of the hot path as machine code, in bu
 
 test-compiled: compiled ## the tests that play the program, and those that hold the hot path against the slow one, on the compiled program
 	@tools/bootstrap test $(VENV)
-	@$(ENTER) PLAYED=compiled PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)/tests/support:$(CURDIR)/tests/system pytest -q -m 'not long' -n $(WORKERS) --dist loadfile $(PLAYED)
+	@$(ENTER) export PLAYED=compiled PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR)/tests/support:$(CURDIR)/tests/system && $(call RUN,$(PLAYED))
 
 fuzz: ## hostile bytes against each decoder, SECONDS=60 each; what escapes lies in fuzz/found/, and `python fuzz/…_target.py FILE` repeats it
 	@tools/bootstrap test $(VENV)
