@@ -132,7 +132,8 @@ class Interpreted(Dnsfw):
 
 
 def is_compiled() -> bool:
-    return COMPILED.exists()
+    """Whole: an attempt that has failed leaves no such file (tools/compile)."""
+    return (COMPILED / "made-of").exists()
 
 
 def _plain() -> Iterable[Document]:

@@ -3,7 +3,7 @@
 Pure. Claims whose rule and surroundings have the same content (`basis`) stand unseen; the others are judged again by name. What was
 adopted at start has no name, so it ends with the content it was granted under.
 Always true: a row whose permissions all mean what they meant is the same object as before, with the permits that it was granted by: an
-edited rule costs each row of its pods a look (1 µs), and only those that lose or win something are made anew.
+edited rule costs each row of its pods a look (3 to 4 µs, measured over 50,000), and only those that lose or win something are made anew.
 """
 
 from collections.abc import Iterator, Mapping

@@ -25,9 +25,8 @@ MAX_LABELS = 2048
 _ADDRESS_SIZES = {wire.A: 4, wire.AAAA: 16}
 _MIN_SOA = 22  # two names of an octet, five numbers
 _TTL_BEFORE_RDATA = 6  # TTL, length, rdata
-# A record whose owner is a pointer: owner, type and class; TTL; length; rdata.
-_PLAIN = {b"\x00\x01\x00\x01": Struct(">6sI2s4s"), b"\x00\x1c\x00\x01": Struct(">6sI2s16s")}
-_LENGTHS = {b"\x00\x01\x00\x01": b"\x00\x04", b"\x00\x1c\x00\x01": b"\x00\x10"}
+# By type and class, a record whose owner is a pointer (owner, type and class; TTL; length; rdata), and its length field.
+_PLAIN = {b"\x00\x01\x00\x01": (Struct(">6sI2s4s"), b"\x00\x04"), b"\x00\x1c\x00\x01": (Struct(">6sI2s16s"), b"\x00\x10")}
 NO_OPT = (0, 0)
 _new = tuple.__new__
 _OPT_HEAD = b"\x00\x00\x29"  # the root, type OPT
@@ -85,11 +84,12 @@ def parse_plain(data: bytes, key: bytes) -> Answer | None:
     """
     _, flags, questions, count, authority_count, additional_count = wire.HEADER.unpack_from(data)
     question_type = key[-4:]
-    layout = _PLAIN.get(question_type)
-    if layout is None or questions != 1 or authority_count or additional_count > 1 or not count:
+    plain = _PLAIN.get(question_type)
+    if plain is None or questions != 1 or authority_count or additional_count > 1 or not count:
         return None
     if flags & (wire.TC | wire.RCODE) or not wire.is_question(data, key):
         return None
+    layout, rdata_length = plain
     question_end = wire.HEADER_SIZE + len(key)
     start = end = question_end + count * layout.size
     if end > len(data):
@@ -100,13 +100,13 @@ def parse_plain(data: bytes, key: bytes) -> Answer | None:
     offsets: tuple[int, ...]
     if count == 1:
         head, longest, length, address = layout.unpack_from(data, question_end)
-        if head != wire.TO_QUESTION + question_type or length != _LENGTHS[question_type]:
+        if head != wire.TO_QUESTION + question_type or length != rdata_length:
             return None
         shortest, addresses, packed = longest, (address,), (address,)
         starts, offsets = (question_end,), (question_end + wire.PLAIN_TTL_AT,)
     else:
         heads, ttls, lengths, packed = zip(*layout.iter_unpack(data[question_end:end]), strict=True)
-        if heads.count(wire.TO_QUESTION + question_type) != count or lengths.count(_LENGTHS[question_type]) != count:
+        if heads.count(wire.TO_QUESTION + question_type) != count or lengths.count(rdata_length) != count:
             return None
         longest, shortest, addresses = max(ttls), min(ttls), tuple(dict.fromkeys(packed))
         starts = tuple(range(question_end, start, layout.size))
