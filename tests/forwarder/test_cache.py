@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from wire_messages import ANSWERED, TO_QUESTION, a, cname, header, read, response, soa
 
-from dnsfw.forwarder.cache import Cache, cost_of
+from dnsfw.forwarder.cache import Cache, CacheStats, cost_of
 from dnsfw.forwarder.events import Received
 from dnsfw.forwarder.settings import ForwarderSettings
 
@@ -43,6 +43,15 @@ def test_what_was_put_is_found() -> None:
     assert cache.get(b"a", T0) == (kept, 0)
     assert cache.get(b"b", T0) is None
     assert (cache.hits, cache.misses, cache.evictions, len(cache), cache.size_bytes) == (1, 1, 0, 1, COST)
+
+
+def test_figures_are_of_now_and_since_the_start() -> None:
+    """What is there now; hits and misses, which only grow."""
+    cache = filled(Cache(settings()), b"a", b"b")
+    for key in (b"a", b"a", b"b", b"c"):
+        cache.get(key, T0)
+
+    assert cache.stats() == CacheStats(entries=2, bytes=2 * COST, hits=3, misses=1)
 
 
 @pytest.mark.parametrize(("passed", "age"), [(0, 0), (0.001, 1), (1, 1), (1.5, 2), (59, 59)])

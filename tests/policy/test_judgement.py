@@ -88,6 +88,25 @@ def test_stance(rules: tuple[Rule, ...], stance: Stance) -> None:
             id="pass-for-its-ports-only",
         ),
         pytest.param(
+            (
+                leave("p", peer("*", on=["tcp/1"]), priority=1),
+                leave("q", peer("*", on=["tcp/2"]), priority=2),
+                deny("d", peer("*"), priority=3),
+                ALLOW_ALL,
+            ),
+            {"shop/all": "tcp/1-2"},
+            id="passed-one-after-the-other",
+        ),
+        pytest.param(
+            (
+                deny("d", peer("*", on=["tcp/1"]), priority=1),
+                allow("b", peer("*", on=["tcp/2"]), priority=2),
+                allow("c", peer("*", on=["tcp/1"]), priority=3),
+            ),
+            {"b": "tcp/2"},
+            id="decided-once-whatever-is-decided-after-it",
+        ),
+        pytest.param(
             (leave("p", peer("*"), priority=1), allow("c", peer("*"), priority=2), rule("none")), {}, id="passed-to-nobody-is-denied"
         ),
         pytest.param((rule("a", peer("*"), mode=AUDIT), rule("b", peer("*", on=[WEB]))), {"shop/b": "tcp/443"}, id="audit-opens-nothing"),
