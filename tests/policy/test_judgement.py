@@ -355,6 +355,21 @@ def test_permit_carries_its_rules_terms() -> None:
     assert len(permit.basis) == 32
 
 
+@pytest.mark.parametrize(
+    ("parent", "other"),
+    [
+        pytest.param("a.example.net", "b.example.net", id="neighbours"),
+        # As octets these are alike but for the first: "1" is the length of what comes next, too.
+        pytest.param(f"1.{'x' * ord('1')}", f"11{'x' * ord('1')}", id="alike-behind-the-first-octet"),
+    ],
+)
+def test_names_are_judged_by_their_own_parents(parent: str, other: str) -> None:
+    """What is remembered of one parent's names says nothing about another's."""
+    of = policy(rule("a", peer(f"*.{parent}")))
+
+    assert [of.judge_name(parse_name(f"www.{each}")).is_resolved for each in (parent, other, parent)] == [True, False, True]
+
+
 def test_memory_is_bounded_and_invisible(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of names empties the memory instead of growing it, and every answer stays the same."""
     monkeypatch.setattr(snapshots, "MEMORY", 4)

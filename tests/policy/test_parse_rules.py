@@ -144,8 +144,8 @@ def test_plain_values_and_yaml_are_read_alike() -> None:
 
 def test_plain_values_are_json_s() -> None:
     """Whatever is no JSON is a mistake of ours, not a document."""
-    with pytest.raises(TypeError):
-        from_plain({"a": {1, 2}})
+    with pytest.raises(TypeError, match=r"^not a JSON value: \(1, 2\)$"):
+        from_plain({"a": (1, 2)})
 
 
 def test_elements_of_a_typed_list_need_no_kind() -> None:
