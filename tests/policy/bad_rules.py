@@ -168,6 +168,24 @@ BAD_RULES = {
         '"A_" is not the prefix of a label key',
         right=SUBDOMAIN,
     ),
+    "label-key-long": selector(
+        f"{{matchLabels: {{{LONG[:64]}: c}}}}",
+        f".matchLabels.{LONG[:64]}",
+        f'"{LONG[:64]}" is not a label key',
+        f"an optional DNS prefix and '/', then {WORD}",
+    ),
+    "label-prefix-long": selector(
+        f"{{matchLabels: {{{'a.' * 126}aa/b: c}}}}",
+        f".matchLabels.{'a.' * 40}…",
+        f'"{"a." * 40}…" is not the prefix of a label key',
+        SUBDOMAIN,
+    ),
+    "expression-key-bad": selector(
+        '{matchExpressions: [{key: "a b", operator: Exists}]}',
+        ".matchExpressions[0].key",
+        '"a b" is not a label key',
+        f"an optional DNS prefix and '/', then {WORD}",
+    ),
     "operator-missing": selector(
         "{matchExpressions: [{key: a}]}", ".matchExpressions[0].operator", "is missing", "one of In, NotIn, Exists, DoesNotExist"
     ),

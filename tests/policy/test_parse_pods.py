@@ -46,6 +46,7 @@ def test_pod_as_kubectl_prints_it() -> None:
 def test_pod_of_few_words() -> None:
     """What a hand-written pod leaves out has Kubernetes' defaults; its uid is its name."""
     assert pod(metadata={"name": "web"}) == Pod(uid=PodUid("default/web"), namespace="default", name="web")
+    assert pod(spec={"containers": []}, status={}) == Pod(uid=PodUid("u1"), namespace="shop", name="web", labels={"app": "app1"})
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,15 @@ def test_defaults_are_the_contract_s() -> None:
     assert rule == Rule(ref=RuleRef(namespace="default", name="app1"), selector=Selector(), peers=())
 
 
+def test_longest_labels_are_taken() -> None:
+    """As long as Kubernetes allows: a prefix of 253 characters, a name and a value of 63."""
+    key, value = f"{'a.' * 126}a/{'b' * 63}", "c" * 63
+    (rule,) = rules_of(HEAD + f"  podSelector: {{matchLabels: {{{key}: {value}}}}}\n" + EGRESS)
+
+    assert isinstance(rule, Rule)
+    assert rule.selector == Selector(match_labels=((key, value),))
+
+
 def test_cluster_rule_has_priority_action_and_namespaces() -> None:
     """The cluster's fields are taken; no namespaceSelector means every namespace."""
     (rule,) = rules_of(CLUSTER_HEAD + SELECT + EGRESS + "  priority: 100\n  action: Deny\n")
@@ -204,6 +213,7 @@ def test_long_text_is_shortened_in_messages() -> None:
         pytest.param("maxSeconds: 60", (30, 60), id="highest-alone"),
         pytest.param("minSeconds: 7200", (7200, 7200), id="lowest-above-the-usual-highest"),
         pytest.param("minSeconds: 60", (60, 3600), id="lowest-alone"),
+        pytest.param("minSeconds: 60, maxSeconds: 60", (60, 60), id="both-alike"),
         pytest.param("graceSeconds: 0", (30, 3600), id="neither"),
     ],
 )
@@ -213,3 +223,4 @@ def test_a_bound_that_is_given_wins_over_the_others_default(given: str, wanted: 
 
     assert isinstance(rule, Rule)
     assert (rule.limits.min_seconds, rule.limits.max_seconds) == wanted
+    assert rule.limits.grace_seconds == (0 if "grace" in given else LeaseLimits().grace_seconds)
