@@ -32,7 +32,7 @@ class Field(NamedTuple):
     def problem(self, what: str, right: str = "") -> Problem:
         return Problem(file=self.file, line=self.node.line, path=self.path, what=what, right=right)
 
-    def note(self, what: str, right: str = "") -> None:
+    def note(self, what: str, right: str) -> None:
         self.problems.append(self.problem(what, right))
 
     def refused(self, what: str, right: str = "") -> Refused:

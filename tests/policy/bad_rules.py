@@ -300,6 +300,7 @@ BAD_RULES = {
     "protocol-unknown": ports("[{protocol: tcp}]", "[0].protocol", '"tcp" is not known', 'did you mean "TCP"?'),
     "protocol-far-off": ports("[{protocol: 17}]", "[0].protocol", "must be text, is the number 17", right='write it in quotes: "17"'),
     "icmp-with-port": ports("[{protocol: ICMP, port: 8}]", "[0]", "ICMP has no ports", right="leave `port` and `endPort` out"),
+    "icmp-with-end-port": ports("[{protocol: ICMP, endPort: 8}]", "[0]", "ICMP has no ports", right="leave `port` and `endPort` out"),
     "port-field-unknown": ports("[{port: 1, endport: 2}]", "[0].endport", "unknown field", 'did you mean "endPort"?'),
     "ports-too-many": ports(f"[{', '.join('{port: 1}' for _ in range(101))}]", "", "has 101 entries", "1 to 100"),
     # How

@@ -81,6 +81,19 @@ def test_longest_labels_are_taken() -> None:
     assert rule.selector == Selector(match_labels=((key, value),))
 
 
+def test_bounds_themselves_are_taken() -> None:
+    """The lowest and the highest port, a range of one, the last priority, the longest lease."""
+    ports = "[{port: 1}, {port: 65535}, {port: 9, endPort: 9}]"
+    (rule,) = rules_of(
+        CLUSTER_HEAD + SELECT + f"  egress:\n  - toFQDNs: [a.example.net]\n    ports: {ports}\n"
+        "  priority: 1000\n  action: Deny\n  ttl: {maxSeconds: 604800}\n"
+    )
+
+    assert isinstance(rule, Rule)
+    assert rule.peers[0].ports == ports_of([PortEntry("TCP", 1), PortEntry("TCP", 65535), PortEntry("TCP", 9)])
+    assert (rule.priority, rule.limits.max_seconds) == (1000, 604_800)
+
+
 def test_cluster_rule_has_priority_action_and_namespaces() -> None:
     """The cluster's fields are taken; no namespaceSelector means every namespace."""
     (rule,) = rules_of(CLUSTER_HEAD + SELECT + EGRESS + "  priority: 100\n  action: Deny\n")
