@@ -72,6 +72,15 @@ def test_defaults_are_the_contract_s() -> None:
     assert rule == Rule(ref=RuleRef(namespace="default", name="app1"), selector=Selector(), peers=())
 
 
+def test_longest_names_are_taken() -> None:
+    """As long as Kubernetes allows: a rule's name of 253 characters, a namespace's of 63."""
+    metadata = f"{{name: {'a.' * 126}a, namespace: {'b' * 63}}}"
+    (rule,) = rules_of(HEAD.replace("{name: app1, namespace: shop}", metadata) + SELECT + EGRESS)
+
+    assert isinstance(rule, Rule)
+    assert (len(rule.ref.name), len(rule.ref.namespace)) == (253, 63)
+
+
 def test_longest_labels_are_taken() -> None:
     """As long as Kubernetes allows: a prefix of 253 characters, a name and a value of 63."""
     key, value = f"{'a.' * 126}a/{'b' * 63}", "c" * 63
