@@ -91,14 +91,16 @@ def test_longest_labels_are_taken() -> None:
 
 
 def test_bounds_themselves_are_taken() -> None:
-    """The lowest and the highest port, a range of one, the last priority, the longest lease."""
+    """The lowest and the highest port, a range of one, 25 names, the last priority, the longest lease."""
+    names = ", ".join(f"n{number}.example.net" for number in range(25))
     ports = "[{port: 1}, {port: 65535}, {port: 9, endPort: 9}]"
     (rule,) = rules_of(
-        CLUSTER_HEAD + SELECT + f"  egress:\n  - toFQDNs: [a.example.net]\n    ports: {ports}\n"
+        CLUSTER_HEAD + SELECT + f"  egress:\n  - toFQDNs: [{names}]\n    ports: {ports}\n"
         "  priority: 1000\n  action: Deny\n  ttl: {maxSeconds: 604800}\n"
     )
 
     assert isinstance(rule, Rule)
+    assert len(rule.peers[0].patterns) == 25
     assert rule.peers[0].ports == ports_of([PortEntry("TCP", 1), PortEntry("TCP", 65535), PortEntry("TCP", 9)])
     assert (rule.priority, rule.limits.max_seconds) == (1000, 604_800)
 
@@ -142,7 +144,10 @@ def test_what_kubernetes_adds_is_passed_over() -> None:
     )
     (rule,) = rules_of(printed + SELECT + EGRESS + "status: {conditions: []}\n")
 
+    (cluster,) = rules_of(CLUSTER_HEAD.replace("name: base", "name: base, uid: u2") + SELECT + EGRESS + "  priority: 1\n  action: Deny\n")
+
     assert rule.ref == RuleRef(namespace="shop", name="app1", uid="u1")
+    assert cluster.ref == RuleRef(namespace="", name="base", uid="u2")
 
 
 def test_plain_values_and_yaml_are_read_alike() -> None:
