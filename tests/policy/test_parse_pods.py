@@ -6,7 +6,7 @@ import pytest
 
 from dnsfw.errors import Problem
 from dnsfw.policy.model import Pod, PodUid
-from dnsfw.policy.parse import NamespaceLabels, Parsed, parse_document
+from dnsfw.policy.parse import Item, NamespaceLabels, Parsed, parse_document
 from dnsfw.policy.tree import from_plain
 
 METADATA = {"name": "web", "namespace": "shop", "uid": "u1", "labels": {"app": "app1"}}
@@ -43,6 +43,13 @@ def test_pod_as_kubectl_prints_it() -> None:
     )
 
 
+def test_pod_is_called_by_its_namespace_and_name() -> None:
+    """So that a message says which."""
+    (item,) = parsed(metadata=METADATA).items
+
+    assert (item.kind, item.namespace, item.name, item.title) == ("Pod", "shop", "web", "Pod shop/web")
+
+
 def test_pod_of_few_words() -> None:
     """What a hand-written pod leaves out has Kubernetes' defaults; its uid is its name."""
     assert pod(metadata={"name": "web"}) == Pod(uid=PodUid("default/web"), namespace="default", name="web")
@@ -69,8 +76,10 @@ def test_addresses_of_a_pod(status: dict[str, object], addresses: tuple[str, ...
 
 @pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
 def test_ended_pod_holds_no_address(phase: str) -> None:
-    """A pod that has ended is none."""
-    assert pod(status={"phase": phase, "podIP": "192.0.2.1"}) is None
+    """A pod that has ended is none, and nobody's name."""
+    (item,) = parsed(metadata=METADATA, status={"phase": phase, "podIP": "192.0.2.1"}).items
+
+    assert item == Item("Pod", "", "", None, None)
 
 
 def test_host_network_is_told() -> None:

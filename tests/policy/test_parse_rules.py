@@ -65,6 +65,13 @@ def test_every_field_is_taken() -> None:
     )
 
 
+def test_object_stands_where_its_document_begins() -> None:
+    """The line that a message about the whole object names."""
+    parsed, _ = read_text("# first\n---\n" + HEAD + SELECT + EGRESS, "rules.yaml", {}, lambda: None)
+
+    assert [(item.title, item.line) for item in parsed.items] == [("FQDNEgressRule shop/app1", 3)]
+
+
 def test_defaults_are_the_contract_s() -> None:
     """What a rule leaves out is: namespace default, Enforce, every pod's account, the usual lease."""
     (rule,) = rules_of(HEAD.replace(", namespace: shop", "") + SELECT + EGRESS)
