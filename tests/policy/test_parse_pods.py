@@ -138,3 +138,19 @@ def test_namespace_has_its_name_as_label() -> None:
     assert bare.items[0].value == NamespaceLabels("shop", {"kubernetes.io/metadata.name": "shop"})
     assert full.items[0].value == NamespaceLabels("shop", {"pci": "true", "kubernetes.io/metadata.name": "shop"})
     assert bare.items[0].title == "Namespace shop"
+
+
+def titles(document: dict[str, object]) -> list[str]:
+    result = parse_document(from_plain(document), "f")
+    assert result.problems == ()
+    return [item.title for item in result.items]
+
+
+def test_a_list_holds_objects_of_its_kind_or_of_their_own() -> None:
+    """A List's say what they are; a PodList's need not, but if they do, that is what they are."""
+    web, shop = {"metadata": METADATA}, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    both = ["Pod shop/web", "Namespace shop"]
+
+    assert titles({"apiVersion": "v1", "kind": "PodList", "items": [web, shop]}) == both
+    assert titles({"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "v1", "kind": "Pod", **web}, shop]}) == both
+    assert titles({"apiVersion": "v1", "kind": "List", "items": []}) == []
