@@ -85,7 +85,7 @@ def _format_hardware(value: bytes) -> str:
 
 
 def _format_interface(value: bytes) -> str:
-    name = value.rstrip(b"\0").decode("ascii", "strict")
+    name = value.rstrip(b"\0").decode("ascii", "replace")
     if not _INTERFACE.fullmatch(name):
         raise NotValidError(f"{name!r} is not the name of an interface")
     return f'"{name}"'

@@ -78,6 +78,7 @@ def reply(source: str, destination: str) -> bytes:
         pytest.param(
             payload(entry(mark=7) + attribute(20, b"abcde") + attribute(4, b"") + be32(12, 1) + be32(12, 2)), id="empty-and-twice"
         ),
+        pytest.param(payload(entry(mark=7) + be32(12, 1) + attribute(4, b"")), id="empty-at-the-end"),
     ],
 )
 def test_usual_entry_takes_the_quick_way(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

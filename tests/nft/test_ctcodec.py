@@ -81,6 +81,7 @@ def test_entry_without_mark_has_mark_zero() -> None:
         pytest.param(entry() + attribute(8, b"\x00"), id="short-mark"),
         pytest.param(entry() + b"\x03\x00\x08\x00", id="attribute-shorter-than-its-header"),
         pytest.param(entry() + b"\xff\xff\x08\x00", id="attribute-longer-than-the-message"),
+        pytest.param(entry() + b"\x09\x00\x03\x00abcd", id="attribute-one-byte-longer-than-the-message"),
         pytest.param(entry() + b"\x08\x00", id="tail"),
     ],
 )

@@ -84,7 +84,7 @@ def test_message_lengths_are_not_trusted(size: int) -> None:
 @pytest.mark.parametrize("data", [bytes(3), bytes(19)])
 def test_short_answers_are_refused(data: bytes) -> None:
     """Cut answers are refused."""
-    with pytest.raises(CodecError):
+    with pytest.raises(CodecError, match=r"^an error message that is cut short$"):
         codec.refusal(Message(2, 0, 0, 0, data))
     with pytest.raises(CodecError):
         codec.read_be64(data)

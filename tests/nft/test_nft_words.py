@@ -80,6 +80,8 @@ def test_refused_bytes_say_what_is_wrong() -> None:
         format_member(("mark", "mark"), b"abc")
     with pytest.raises(NotValidError, match=r"^'a b' is not the name of an interface$"):
         format_member(("ifname",), b"a b".ljust(16, b"\0"))
+    with pytest.raises(NotValidError, match=r"^'\ufffd' is not the name of an interface$"):
+        format_member(("ifname",), b"\xe4".ljust(16, b"\0"))
     with pytest.raises(NotValidError, match=r"^set inet t s: 10\.0\.0\.0/8 needs the flag interval$"):
         Transaction().add_members(nft.Set(TABLE, "s", ("ipv4_addr",)), ["10.0.0.0/8"])
 
