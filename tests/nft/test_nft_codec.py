@@ -67,18 +67,32 @@ def test_anything_is_read_or_refused(data: bytes) -> None:
             continue
 
 
-@pytest.mark.parametrize("data", [b"\3\0\1\0", b"\0\0\0\0", b"\xff\xff\1\0", b"\4\0\1", b"\10\0\1\0abc"])
-def test_lengths_are_not_trusted(data: bytes) -> None:
-    """An attribute shorter than its header or longer than what is left is refused."""
-    with pytest.raises(CodecError):
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\3\0\1\0", "an attribute of 3 bytes where 4 are left"),
+        (b"\0\0\0\0", "an attribute of 0 bytes where 4 are left"),
+        (b"\xff\xff\1\0", "an attribute of 65535 bytes where 4 are left"),
+        (b"\4\0\1", "3 bytes are no attribute"),
+        (b"\10\0\1\0abc", "an attribute of 8 bytes where 7 are left"),
+        (b"\4\0\1\0\6\0\2\0a", "an attribute of 6 bytes where 5 are left"),
+        (b"\5\0\1\0abcd\4\0", "2 bytes are no attribute"),
+    ],
+)
+def test_lengths_are_not_trusted(data: bytes, said: str) -> None:
+    """An attribute shorter than its header or longer than what is left is refused, the second like the first."""
+    with pytest.raises(CodecError) as caught:
         codec.attributes(data)
+    assert str(caught.value) == said
 
 
 @pytest.mark.parametrize("size", [0, 15, 21, 0xFFFF_FFFF])
-def test_message_lengths_are_not_trusted(size: int) -> None:
-    """A message shorter than its header or longer than its datagram is refused."""
-    with pytest.raises(CodecError):
-        list(codec.messages(struct.pack("=IHHII", size, 0, 0, 0, 0) + bytes(4)))
+@pytest.mark.parametrize("before", [b"", codec.batch_mark(codec.BATCH_BEGIN, 1)], ids=["first", "second"])
+def test_message_lengths_are_not_trusted(size: int, before: bytes) -> None:
+    """A message shorter than its header or longer than its datagram is refused, the second like the first."""
+    with pytest.raises(CodecError) as caught:
+        list(codec.messages(before + struct.pack("=IHHII", size, 0, 0, 0, 0) + bytes(4)))
+    assert str(caught.value) == f"a message of {size} bytes in a datagram that has 20 left"
 
 
 @pytest.mark.parametrize("data", [bytes(3), bytes(19)])
@@ -86,12 +100,12 @@ def test_short_answers_are_refused(data: bytes) -> None:
     """Cut answers are refused."""
     with pytest.raises(CodecError, match=r"^an error message that is cut short$"):
         codec.refusal(Message(2, 0, 0, 0, data))
-    with pytest.raises(CodecError):
+    with pytest.raises(CodecError, match=rf"^a number of {len(data)} bytes instead of 8$"):
         codec.read_be64(data)
-    with pytest.raises(CodecError):
+    with pytest.raises(CodecError, match=r"^a message without its nfnetlink header$"):
         codec.body(Message(0, 0, 0, 0, data[:3]))
-    with pytest.raises(CodecError):
-        list(codec.messages(data[:15]))
+    with pytest.raises(CodecError, match=rf"^{min(len(data), 15)} bytes are no netlink header$"):
+        list(codec.messages(codec.batch_mark(codec.BATCH_BEGIN, 1) + data[:15]))
 
 
 def test_attribute_that_does_not_fit_is_refused() -> None:

@@ -65,6 +65,7 @@ def test_key_as_bytes_and_as_text(name: str, text: str, low: bytes, high: bytes,
         (("ifname",), "a b", "'a b' is not a key of ifname: not the name of an interface"),
         (("ifname",), "XethX*X", "'XethX*X' is not a key of ifname: not the name of an interface"),
         (("mark", "mark"), "1", "'1' is not a key of mark . mark"),
+        (("mark", "ifname"), "1 . /", "'1 . /' is not a key of mark . ifname: not the name of an interface"),
     ],
 )
 def test_refused_key_says_what_is_wrong(types: tuple[str, ...], text: str, said: str) -> None:
