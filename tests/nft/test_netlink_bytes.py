@@ -7,7 +7,7 @@ import pytest
 from nft import batch, codec
 from nft import objects as nft
 from nft.changes import Add, Discard, Put
-from nft.codec import CodecError, Message, Refusal, attribute
+from nft.codec import Message, Refusal, attribute
 from nft.elements import DESTROY, NEW, SetCoder
 from nft.errors import NftError
 from nft.objects import pack_key

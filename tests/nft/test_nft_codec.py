@@ -110,8 +110,9 @@ def test_short_answers_are_refused(data: bytes) -> None:
 
 def test_attribute_that_does_not_fit_is_refused() -> None:
     """An attribute's length has 16 bits."""
-    with pytest.raises(CodecError):
-        codec.attribute(1, bytes(0xFFFF))
+    assert codec.attributes(codec.attribute(1, bytes(0xFFFB))) == {1: bytes(0xFFFB)}
+    with pytest.raises(CodecError, match=r"^attribute 1: 65532 bytes do not fit$"):
+        codec.attribute(1, bytes(0xFFFC))
 
 
 def test_refusals_tell_what_the_kernel_says() -> None:

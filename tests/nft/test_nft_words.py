@@ -131,12 +131,13 @@ def test_refused_object_says_what_is_wrong(make, said: str) -> None:
 
 
 def test_largest_and_smallest_objects_can_be() -> None:
-    """Five parts, every flag, one element, a lease of a millisecond, two pairs of quotes."""
+    """Five parts, every flag, one element, a lease of a millisecond, two pairs of quotes, a pair of braces."""
     flags = frozenset({"interval", "timeout", "dynamic", "constant"})
     of = nft.Set(TABLE, "s", ("mark",) * 5, flags=flags, timeout_s=0.001, size=1)
 
     assert (of.key_length, of.default_timeout_ms, of.size, of.flags) == (20, 1, 1, flags)
     assert str(nft.Rule(CHAIN, 'log prefix "a" comment "b"')) == 'log prefix "a" comment "b"'
+    assert str(nft.Rule(CHAIN, "ip saddr { 192.0.2.1 } drop")) == "ip saddr { 192.0.2.1 } drop"
     assert str(nft.Rule(CHAIN, "accept", "why")) == 'accept comment "why"'
     assert hash(of) != hash(nft.Set(TABLE, "other", of.key))
     assert [str(nft.Verdict("drop")), str(nft.Verdict("jump", "c"))] == ["drop", "jump c"]
