@@ -169,7 +169,7 @@ def _format_span(name: str, low: bytes, high: bytes) -> str:
 
 
 def _prefix(low: bytes, high: bytes) -> int | None:
-    first, last = int.from_bytes(low), int.from_bytes(high)
+    first, last = int.from_bytes(low, "big"), int.from_bytes(high, "big")
     size = last - first + 1
     if size & (size - 1) or first % size:
         return None

@@ -312,6 +312,7 @@ def test_neighbours_share_messages() -> None:
 
     others = [Put(MAP, KEYS[0], 1), Put(MAP, KEYS[1], 1), Discard(MAP, KEYS[2])]
     assert plan(others, is_new=True) == [(DESTROY, [0, 1]), (NEW, [0, 1]), (DESTROY, [2])]
+    assert plan([others[2], *others[:2]], is_new=True) == [(DESTROY, [0]), (DESTROY, [1, 2]), (NEW, [1, 2])]
     assert plan(others[:2], is_new=True, is_single=True) == [(DESTROY, [0]), (DESTROY, [1]), (NEW, [0]), (NEW, [1])]
 
 
