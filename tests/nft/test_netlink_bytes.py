@@ -118,7 +118,7 @@ def test_full_message_is_followed_by_another() -> None:
 
 def test_room_is_used_exactly() -> None:
     """An element that just fits goes along."""
-    part = batch.Part(NEW, SetCoder(MAP, may_miss=False))
+    part = batch.Part(NEW, SetCoder(MAP), may_miss=False)
     size = len(SetCoder(MAP).pack(KEY, 7, None))
     part.elements, part.owners, part.size = [b""], [0], 65531 - size
     found: list[batch.Part] = []
