@@ -201,6 +201,14 @@ def test_what_is_no_plain_run_is_planned(odd) -> None:
     assert SetCoder(MAP).pack_run([GOOD, odd]) is None
 
 
+@pytest.mark.parametrize("flags", [frozenset(), frozenset({"interval"}), frozenset({"interval", "timeout"})], ids=" ".join)
+def test_runs_are_of_plain_maps_whose_elements_end(flags: frozenset[str]) -> None:
+    """An interval is two elements or has two keys, and what has no timeout has no place for one."""
+    of = nft.Set(TABLE, "odd", MAP.key, "mark", flags)
+
+    assert SetCoder(of).pack_run([Add(of, bytes(12), 1, 1000)]) is None
+
+
 def test_runs_that_no_message_holds_are_planned() -> None:
     """64 KiB of elements at most; and only maps of marks whose elements end."""
     coder = SetCoder(MAP)
