@@ -16,7 +16,7 @@ dns.rdata.load_all_types()
 
 # Properties are judged by what holds, not by how long an example took on a busy machine.
 settings.register_profile("untimed", deadline=None)
-# For `make mutants`: the same examples each time, few of them, and the first that fails is enough, since thousands of runs follow one another.
+# For `make mutants`: the same examples each time, few of them, and the first that fails is enough: thousands of runs follow one another.
 settings.register_profile(
     "mutants", max_examples=40, derandomize=True, database=None, deadline=None, phases=(Phase.explicit, Phase.generate)
 )

@@ -213,12 +213,16 @@ def test_default_lease_counts_where_the_kernel_leaves_it_out() -> None:
         pytest.param(element(key(bytes(6)), nested(2)), "a number of 0 bytes instead of 4", id="no-mark"),
         pytest.param(element(key(bytes(6)), nested(2, nested(2))), "a number of 0 bytes instead of 4", id="no-verdict"),
         pytest.param(element(key(bytes(6)), nested(2, nested(2, be32(1, 9)))), "a verdict that nobody knows", id="odd-verdict"),
+        pytest.param(
+            element(key(bytes(6)), verdict(0, attribute(2, b"c\0"))), "a verdict that cannot be: no such verdict: drop c", id="drop-into-c"
+        ),
     ],
 )
 def test_element_that_is_none_of_this_set_says_why(packed: bytes, said: str) -> None:
     """The way it cannot be read, in the message."""
-    with pytest.raises(CodecError, match=said.replace("None", "(None|6)")):
+    with pytest.raises(CodecError) as caught:
         SetCoder(PLAIN).read(listing(packed))
+    assert str(caught.value) == said
 
 
 @pytest.mark.parametrize(
