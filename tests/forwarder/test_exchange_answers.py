@@ -312,6 +312,7 @@ def test_u11_addresses_beyond_the_limit_are_left_out(is_granting: bool) -> None:
 
     assert len(dns.message.from_wire(sent, one_rr_per_rrset=True).answer) == (3 if is_granting else 4)
     assert (record.reason, record.removed) == (("too-many-addresses", "198.51.100.3") if is_granting else ("allowed", ""))
+    assert len(record.addresses.split()) == (3 if is_granting else 4)
 
 
 def test_u11_audit_answers_them_all() -> None:
