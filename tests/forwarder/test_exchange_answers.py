@@ -95,6 +95,16 @@ def test_cached_answer_is_granted_for_what_remains() -> None:
     assert (data, record.ttl, record.upstream_us, record.install_us) == (response(a(ONE, 70), ident=7), 70, 0, 0)
 
 
+def test_waits_are_recorded_in_microseconds() -> None:
+    """Three seconds are three million, upstream and in the kernel."""
+    exchange = exchange_of()
+    exchange.handle(Identified(SELECTED), T0)
+    exchange.handle(replied(response(a(ONE)), SELECTED), T0 + 3)
+    _, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, grants=1), SELECTED), T0 + 5))
+
+    assert (record.upstream_us, record.install_us) == (3_000_000, 2_000_000)
+
+
 def test_age_never_makes_a_ttl_negative() -> None:
     """An answer older than its TTL has none left."""
     ensure = through(SELECTED, response(a(ONE, 90)))[0]
