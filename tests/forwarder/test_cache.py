@@ -298,11 +298,12 @@ def test_a_look_is_neither_hit_nor_miss() -> None:
     cache.put(b"a", kept)
 
     assert (cache.peek(b"a"), cache.peek(b"b")) == (kept, None)
+    assert cache.gives(b"a", kept, T0 + 58.5)
     assert cache.gives(b"a", kept, T0 + 59)
     assert not cache.gives(b"a", kept, T0 + 59.5)
     assert not cache.gives(b"a", received(response(a(ONE, 60))), T0)
     assert not cache.gives(b"b", kept, T0)
-    assert (cache.hits, cache.misses) == (1, 0)
+    assert (cache.hits, cache.misses) == (2, 0)
 
 
 def test_finding_is_no_hit_but_may_be_a_miss() -> None:
@@ -312,6 +313,7 @@ def test_finding_is_no_hit_but_may_be_a_miss() -> None:
     cache.put(b"a", kept)
 
     assert cache.find(b"a", T0 + 1.5) == (kept, 2)
+    assert cache.find(b"a", T0 + 59) == (kept, 59)
     assert cache.find(b"b", T0) is None
     assert (cache.hits, cache.misses, len(cache)) == (0, 1, 1)
     assert cache.find(b"a", T0 + 59.5) is None

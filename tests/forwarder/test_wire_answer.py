@@ -87,6 +87,7 @@ def test_u7_extended_rcode_grants_nothing() -> None:
         pytest.param([cname(TO_QUESTION, TO_QUESTION), a(ONE)], id="u9-loop-of-one"),
         pytest.param([cname(TO_QUESTION, "b.net"), cname("b.net", TO_QUESTION), a(ONE), a(ONE, owner="b.net")], id="u9-loop-of-two"),
         pytest.param([cname(TO_QUESTION, "b.net"), cname(TO_QUESTION, "c.net"), a(ONE, owner="b.net")], id="u9-two-targets"),
+        pytest.param([cname(TO_QUESTION, "b.net"), cname(TO_QUESTION, "c.net"), a(ONE, owner="c.net")], id="u9-two-targets-the-other"),
         pytest.param([rr(TO_QUESTION, A, packed(ONE), rclass=3)], id="class"),
         pytest.param([rr(TO_QUESTION, CNAME, name("b.net"), rclass=3), a(ONE, owner="b.net")], id="alias-of-another-class"),
         pytest.param([rr(TO_QUESTION, 39, name("b.net")), a(ONE, owner="b.net")], id="u9-dname-alone"),
