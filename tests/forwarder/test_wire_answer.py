@@ -176,6 +176,12 @@ def test_u12_ttl_without_addresses_is_that_of_the_answer_section() -> None:
     assert read(response(authority=(soa(5),))).ttl == NO_TTL
 
 
+@pytest.mark.parametrize("answered", [257, 1, 513])
+def test_types_above_255_are_told_apart(answered: int) -> None:
+    """An answer to CAA is one only if CAA is in it; otherwise it is negative, and kept as such."""
+    assert read(response(rr(TO_QUESTION, answered, b"abcd"), qtype=257), qtype=257).is_negative is (answered != 257)
+
+
 def test_u13_other_sections_do_not_grant() -> None:
     """Addresses in authority and additional are seen, to be taken out, and grant nothing."""
     answer = read(response(authority=(a(ONE),), additional=(a(TWO),)))
