@@ -22,6 +22,7 @@ FEW = 8
 
 TAKEN_AT_ONCE = 512
 WAITING_PER_SOURCE, WAITING = 4096, 16_384  # more than the socket's buffer holds: a burst that fitted there is not cut short here
+CROWD_S, MOST_CROWDS = 1.0, 1024  # how often, and of how many sources at once, it is told who was crowded out
 LARGEST_WAITING = 1500  # octets; no query is that long, and lines must not hold what nobody asked
 
 UDP, TCP = "udp", "tcp"  # as records say it
@@ -39,9 +40,15 @@ class Way(Protocol):
 
 
 class Handler(Protocol):
-    """Whoever answers queries. False: dropped, nothing will be sent."""
+    """Whoever answers queries."""
 
-    def handle(self, data: bytes, source: str, transport: str, way: Way, address: ClientAddress) -> bool: ...
+    def handle(self, data: bytes, source: str, transport: str, way: Way, address: ClientAddress) -> bool:
+        """False: dropped, nothing will be sent."""
+        ...
+
+    def crowd_out(self, source: str) -> None:
+        """Datagrams of this source were dropped unread, for too many of its own waited. Told at most once in CROWD_S of each."""
+        ...
 
 
 @dataclass(slots=True)
@@ -61,11 +68,13 @@ class UdpListener:
 
     def __init__(self, handler: Handler, bound: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._handle = handler.handle
+        self._crowd_out = handler.crowd_out
         self._socket = bound
         self._loop = loop
         self._in_a_row = 0
         self._turns: Turns[tuple[bytes, SocketAddress]] = Turns(WAITING_PER_SOURCE, WAITING)
         self._transport: asyncio.DatagramTransport | None = None
+        self._crowds: set[str] = set()  # told of lately
         self._is_full = False
         self.counts = UdpListenerCounts()
 
@@ -96,7 +105,16 @@ class UdpListener:
 
     def _line_up(self, data: bytes, addr: SocketAddress) -> None:
         if len(data) > LARGEST_WAITING or not self._turns.put(addr[0], (data, addr)):
-            self.counts.crowded_out += 1
+            self._drop_unread(addr[0])
+
+    def _drop_unread(self, source: str) -> None:
+        self.counts.crowded_out += 1
+        if source in self._crowds or len(self._crowds) >= MOST_CROWDS:
+            return
+        if not self._crowds:
+            self._loop.call_later(CROWD_S, self._crowds.clear)
+        self._crowds.add(source)
+        self._crowd_out(source)
 
     def _take_turns(self) -> None:
         self._empty_socket()

@@ -146,6 +146,9 @@ class Forwarder:
         self._performer.begin(query, Sender(source=source, transport=transport, at=self._clock.wall()), way, address)
         return True
 
+    def crowd_out(self, source: str) -> None:
+        self._performer.refuse_unread(Sender(source=source, transport=UDP, at=self._clock.wall()), Reason.CROWDED_OUT)
+
     def stats(self) -> ForwarderStats:
         performer = self._performer
         return ForwarderStats(
@@ -183,7 +186,7 @@ class Forwarder:
         self._timers.close()
 
     def _on_connection_refused(self, source: str) -> None:
-        self._performer.refuse_connection(Sender(source=source, transport=TCP, at=self._clock.wall()))
+        self._performer.refuse_unread(Sender(source=source, transport=TCP, at=self._clock.wall()), Reason.TOO_MANY_CONNECTIONS)
 
     def _reject(self, rejected: wire.Rejected, source: str, transport: str, way: Way, address: ClientAddress) -> bool:
         if rejected.rcode is None:
