@@ -18,7 +18,7 @@ from dnsfw.forwarder.account import TCP, UDP, Sender
 from dnsfw.forwarder.cache import CacheStats
 from dnsfw.forwarder.doors import Door, open_door
 from dnsfw.forwarder.listener_tcp import TcpListener
-from dnsfw.forwarder.listener_udp import ClientAddress, UdpListener, Way, listen_udp
+from dnsfw.forwarder.listener_udp import ClientAddress, UdpListener, Way
 from dnsfw.forwarder.perform import InterfaceOf, Performer, SnapshotOf, UnreadyOf
 from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
 from dnsfw.forwarder.timers import Timers
@@ -164,7 +164,7 @@ class Forwarder:
         )
 
     async def _listen(self, door: Door) -> None:
-        self._udp.append(await listen_udp(door.udp, self, self._loop))
+        self._udp.append(UdpListener(self, door.udp, self._loop))
         refused = self._on_connection_refused
         tcp = TcpListener(self, self._settings, loop=self._loop, clock=self._clock, timers=self._timers, on_refused=refused)
         self._tcp.append(tcp)
@@ -200,7 +200,7 @@ class Forwarder:
         dropped: Counter[str] = Counter()
         for udp in self._udp:
             dropped.update({"source port 0": udp.counts.port_zero, "answer not sent": udp.counts.unsent})
-            dropped["too many in line"] += udp.counts.crowded_out
+            dropped.update({"too many in line": udp.counts.crowded_out, "socket not readable": udp.counts.unreadable})
         for tcp in self._tcp:
             counts = tcp.counts
             dropped.update({"tcp: too many connections": counts.over_limit, "tcp: no message": counts.no_message})

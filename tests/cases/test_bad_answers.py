@@ -120,7 +120,7 @@ async def test_u2_answers_to_another_of_our_ports_are_ignored(scene: Scene) -> N
 
 async def test_u3_the_case_of_letters_is_nobodys_secret(scene: Scene) -> None:
     """0x20 is not used (docs/cases.md): an upstream that changes the case is understood, and the client gets its own letters back."""
-    scene.upstream.on_udp(lambda asked: TRUE(asked).upper())
+    scene.upstream.on_udp(lambda asked: TRUE(asked)[:2] + TRUE(asked)[2:].upper())  # the id may look like letters, too
     query = scene.query().replace(b"example", b"ExAmPlE")
 
     response = await scene.exchange(query)
