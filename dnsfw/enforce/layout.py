@@ -95,6 +95,7 @@ class Layout:
 
     def __init__(self, settings: EnforceSettings) -> None:
         self.settings = settings
+        self.shift = settings.shift  # worked out once: every element's data needs it
         self.table = Table(name=settings.table)
         self.live = Set(table=self.table, name="live", key=("mark",))
         self.v4 = self._family(V4)
