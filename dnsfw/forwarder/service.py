@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dnsfw.audit.record import Sink
 from dnsfw.clock import Clock, Instant
@@ -44,9 +43,8 @@ class Fast(Protocol):
 FastOf = Callable[[Performer], Fast]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForwarderStats:
-    """Counts since the start, but for in_flight, waiting (for their pod) and tcp_connections.
+class ForwarderStats(NamedTuple):
+    """Counts since the start, but for in_flight, waiting (for their pod) and tcp_connections. Workers send it, as `CacheStats`.
 
     queries: all but what was dropped. by_decision, by_reason: of those that are over, in the words of the audit. dropped: what got no
     answer, by why.
