@@ -24,7 +24,7 @@ class Part:
 
     __slots__ = ("coder", "elements", "kind", "may_miss", "owners", "size")
 
-    def __init__(self, kind: int, coder: SetCoder, may_miss: bool = False) -> None:
+    def __init__(self, kind: int, coder: SetCoder, may_miss: bool) -> None:
         self.kind = kind
         self.coder = coder
         self.may_miss = may_miss
@@ -66,8 +66,8 @@ class Planner:
         found: list[Part] = []
         for start, end in _runs(changes):
             first = changes[start]
-            for phase, kind in enumerate(self._phases(first)):
-                may_miss = kind == DELETE and (phase == 0 or not isinstance(first, Add))
+            for kind in self._phases(first):
+                may_miss = kind == DELETE and not isinstance(first, Add)
                 indexes = [at for at in range(start, end) if at not in missing] if may_miss and missing else range(start, end)
                 self._fill(found, Part(kind, self.coder(first.set), may_miss), changes, indexes, is_single=is_single or may_miss)
         return found

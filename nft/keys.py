@@ -8,6 +8,7 @@ import ipaddress
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal, NamedTuple
 
 from nft.errors import NotValidError
@@ -17,6 +18,9 @@ _PATTERN = re.compile(r"[A-Za-z0-9_.\-]{1,14}\*")
 
 _GAPS = (b"", b"\0\0\0", b"\0\0", b"\0")
 
+Order = Literal["big", "little"]
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 Span = tuple[bytes, bytes]
 """The first and the last key of an interval; the same twice for one key."""
 
@@ -30,35 +34,34 @@ class KeyType(NamedTuple):
     format: Callable[[bytes], str]
 
 
-def _integer(size: int, order: Literal["big", "little"]) -> Callable[[str], Span]:
-    def parse(text: str) -> Span:
-        low, _, high = text.partition("-")
-        values = int(low.strip(), 0), int(high.strip() or low.strip(), 0)
-        if values[0] > values[1]:
-            raise ValueError("the range ends before it begins")
-        first, last = (value.to_bytes(size, order) for value in values)
-        return first, last
-
-    return parse
+def _integer(size: int, order: Order, text: str) -> Span:
+    low, _, high = text.partition("-")
+    values = int(low.strip(), 0), int(high.strip() or low.strip(), 0)
+    if values[0] > values[1]:
+        raise ValueError("the range ends before it begins")
+    first, last = (value.to_bytes(size, order) for value in values)
+    return first, last
 
 
-def _address(version: int) -> Callable[[str], Span]:
-    network = ipaddress.IPv4Network if version == 4 else ipaddress.IPv6Network
-    address = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
+def _ipv4(text: str) -> Span:
+    return _addresses(ipaddress.IPv4Network, ipaddress.IPv4Address, text)
 
-    def parse(text: str) -> Span:
-        if "%" in text:
-            raise ValueError("a key has no zone")
-        low, dash, high = text.partition("-")
-        if not dash:
-            found = network(text.strip())
-            return found.network_address.packed, found.broadcast_address.packed
-        first, last = address(low.strip()), address(high.strip())
-        if int(first) > int(last):
-            raise ValueError("the range ends before it begins")
-        return first.packed, last.packed
 
-    return parse
+def _ipv6(text: str) -> Span:
+    return _addresses(ipaddress.IPv6Network, ipaddress.IPv6Address, text)
+
+
+def _addresses(network: type[IPNetwork], address: type[IPAddress], text: str) -> Span:
+    if "%" in text:
+        raise ValueError("a key has no zone")
+    low, dash, high = text.partition("-")
+    if not dash:
+        found = network(text.strip())
+        return found.network_address.packed, found.broadcast_address.packed
+    first, last = address(low.strip()), address(high.strip())
+    if int(first) > int(last):
+        raise ValueError("the range ends before it begins")
+    return first.packed, last.packed
 
 
 def _interface(text: str) -> Span:
@@ -77,15 +80,19 @@ def _hardware(text: str) -> Span:
     return packed, packed
 
 
+def _format_hardware(value: bytes) -> str:
+    return value.hex(":")
+
+
 def _format_interface(value: bytes) -> str:
-    name = value.rstrip(b"\0").decode("ascii", "strict")
+    name = value.rstrip(b"\0").decode("ascii", "replace")
     if not _INTERFACE.fullmatch(name):
         raise NotValidError(f"{name!r} is not the name of an interface")
     return f'"{name}"'
 
 
-def _number_format(order: Literal["big", "little"], form: str) -> Callable[[bytes], str]:
-    return lambda value: format(int.from_bytes(value, order), form)
+def _format_integer(order: Order, form: str, value: bytes) -> str:
+    return format(int.from_bytes(value, order), form)
 
 
 def _format_address(value: bytes) -> str:
@@ -93,13 +100,13 @@ def _format_address(value: bytes) -> str:
 
 
 TYPES: dict[str, KeyType] = {
-    "ipv4_addr": KeyType(4, 7, _address(4), _format_address),
-    "ipv6_addr": KeyType(16, 8, _address(6), _format_address),
-    "ether_addr": KeyType(6, 9, _hardware, lambda value: value.hex(":")),
-    "inet_proto": KeyType(1, 12, _integer(1, "big"), _number_format("big", "d")),
-    "inet_service": KeyType(2, 13, _integer(2, "big"), _number_format("big", "d")),
-    "mark": KeyType(4, 19, _integer(4, sys.byteorder), _number_format(sys.byteorder, "#010x")),
-    "iface_index": KeyType(4, 20, _integer(4, sys.byteorder), _number_format(sys.byteorder, "d")),
+    "ipv4_addr": KeyType(4, 7, _ipv4, _format_address),
+    "ipv6_addr": KeyType(16, 8, _ipv6, _format_address),
+    "ether_addr": KeyType(6, 9, _hardware, _format_hardware),
+    "inet_proto": KeyType(1, 12, partial(_integer, 1, "big"), partial(_format_integer, "big", "d")),
+    "inet_service": KeyType(2, 13, partial(_integer, 2, "big"), partial(_format_integer, "big", "d")),
+    "mark": KeyType(4, 19, partial(_integer, 4, sys.byteorder), partial(_format_integer, sys.byteorder, "#010x")),
+    "iface_index": KeyType(4, 20, partial(_integer, 4, sys.byteorder), partial(_format_integer, sys.byteorder, "d")),
     "ifname": KeyType(16, 41, _interface, _format_interface),
 }
 

@@ -17,7 +17,6 @@ D = TypeVar("D")
 
 class Refused(Exception):  # noqa: N818 - never leaves the parsers; it is a way back to the reader, not an error of the program
     def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
         self.problem = problem
 
 
@@ -29,10 +28,10 @@ class Field(NamedTuple):
     file: str
     problems: list[Problem]
 
-    def problem(self, what: str, right: str = "") -> Problem:
+    def problem(self, what: str, right: str) -> Problem:
         return Problem(file=self.file, line=self.node.line, path=self.path, what=what, right=right)
 
-    def note(self, what: str, right: str = "") -> None:
+    def note(self, what: str, right: str) -> None:
         self.problems.append(self.problem(what, right))
 
     def refused(self, what: str, right: str = "") -> Refused:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from wire_messages import ANSWERED, TO_QUESTION, a, cname, header, read, response, soa
 
-from dnsfw.forwarder.cache import Cache, cost_of
+from dnsfw.forwarder.cache import Cache, CacheStats, cost_of
 from dnsfw.forwarder.events import Received
 from dnsfw.forwarder.settings import ForwarderSettings
 
@@ -43,6 +43,15 @@ def test_what_was_put_is_found() -> None:
     assert cache.get(b"a", T0) == (kept, 0)
     assert cache.get(b"b", T0) is None
     assert (cache.hits, cache.misses, cache.evictions, len(cache), cache.size_bytes) == (1, 1, 0, 1, COST)
+
+
+def test_figures_are_of_now_and_since_the_start() -> None:
+    """What is there now; hits and misses, which only grow."""
+    cache = filled(Cache(settings()), b"a", b"b")
+    for key in (b"a", b"a", b"b", b"c"):
+        cache.get(key, T0)
+
+    assert cache.stats() == CacheStats(entries=2, bytes=2 * COST, hits=3, misses=1)
 
 
 @pytest.mark.parametrize(("passed", "age"), [(0, 0), (0.001, 1), (1, 1), (1.5, 2), (59, 59)])
@@ -289,11 +298,12 @@ def test_a_look_is_neither_hit_nor_miss() -> None:
     cache.put(b"a", kept)
 
     assert (cache.peek(b"a"), cache.peek(b"b")) == (kept, None)
+    assert cache.gives(b"a", kept, T0 + 58.5)
     assert cache.gives(b"a", kept, T0 + 59)
     assert not cache.gives(b"a", kept, T0 + 59.5)
     assert not cache.gives(b"a", received(response(a(ONE, 60))), T0)
     assert not cache.gives(b"b", kept, T0)
-    assert (cache.hits, cache.misses) == (1, 0)
+    assert (cache.hits, cache.misses) == (2, 0)
 
 
 def test_finding_is_no_hit_but_may_be_a_miss() -> None:
@@ -303,6 +313,7 @@ def test_finding_is_no_hit_but_may_be_a_miss() -> None:
     cache.put(b"a", kept)
 
     assert cache.find(b"a", T0 + 1.5) == (kept, 2)
+    assert cache.find(b"a", T0 + 59) == (kept, 59)
     assert cache.find(b"b", T0) is None
     assert (cache.hits, cache.misses, len(cache)) == (0, 1, 1)
     assert cache.find(b"a", T0 + 59.5) is None

@@ -95,6 +95,16 @@ def test_cached_answer_is_granted_for_what_remains() -> None:
     assert (data, record.ttl, record.upstream_us, record.install_us) == (response(a(ONE, 70), ident=7), 70, 0, 0)
 
 
+def test_waits_are_recorded_in_microseconds() -> None:
+    """Three seconds are three million, upstream and in the kernel."""
+    exchange = exchange_of()
+    exchange.handle(Identified(SELECTED), T0)
+    exchange.handle(replied(response(a(ONE)), SELECTED), T0 + 3)
+    _, record = ends(exchange.handle(GrantsSettled(Granted(until=inf, ttl=60, grants=1), SELECTED), T0 + 5))
+
+    assert (record.upstream_us, record.install_us) == (3_000_000, 2_000_000)
+
+
 def test_age_never_makes_a_ttl_negative() -> None:
     """An answer older than its TTL has none left."""
     ensure = through(SELECTED, response(a(ONE, 90)))[0]
@@ -312,6 +322,7 @@ def test_u11_addresses_beyond_the_limit_are_left_out(is_granting: bool) -> None:
 
     assert len(dns.message.from_wire(sent, one_rr_per_rrset=True).answer) == (3 if is_granting else 4)
     assert (record.reason, record.removed) == (("too-many-addresses", "198.51.100.3") if is_granting else ("allowed", ""))
+    assert len(record.addresses.split()) == (3 if is_granting else 4)
 
 
 def test_u11_audit_answers_them_all() -> None:
@@ -328,9 +339,11 @@ def test_u11_audit_answers_them_all() -> None:
 def test_a_record_stays_small() -> None:
     """A hundred addresses are written out; how many more there were is told."""
     addresses = [f"198.51.{number >> 8}.{number & 255}" for number in range(300)]
-    _, record = ends(through(UNTOUCHED, response(*map(a, addresses)), sender=OVER_TCP))
+    listed = [
+        ends(through(UNTOUCHED, response(*map(a, some)), sender=OVER_TCP))[1].addresses.split() for some in (addresses, addresses[:100])
+    ]
 
-    assert record.addresses.split() == [*addresses[:100], "+200"]
+    assert listed == [[*addresses[:100], "+200"], addresses[:100]]
 
 
 def test_audit_refusal_outweighs_a_protected_address() -> None:

@@ -2,7 +2,7 @@
 
 import dns.message
 import pytest
-from exchanges import NOBODY, OPEN, SELECTED, SENDER, T0, ede, ends, exchange_of, rcode, run
+from exchanges import NOBODY, OPEN, OVER_TCP, SELECTED, SENDER, T0, ede, ends, exchange_of, rcode, run
 from small_world import POD, SOURCE, TWIN, allow, deny, snapshot, subject
 from wire_messages import ask, header, opt, query
 
@@ -10,10 +10,11 @@ from dnsfw.audit.record import QueryRecord
 from dnsfw.forwarder.events import (
     Ask,
     Identified,
+    Record,
     WaitForPod,
     identify,
 )
-from dnsfw.forwarder.exchange import reject
+from dnsfw.forwarder.exchange import refused_connection, reject
 from dnsfw.forwarder.settings import ForwarderSettings, Refusal
 from dnsfw.forwarder.wire import Rejected, parse_query
 from dnsfw.policy.reasons import Reason
@@ -184,3 +185,12 @@ def test_b13_badvers() -> None:
 
     assert dns.message.from_wire(sent).rcode() == 16
     assert record.decision == "refused"
+
+
+def test_a_connection_that_is_refused_leaves_a_record_alone() -> None:
+    """Nobody has asked anything yet: no name, no response, but who came and why not."""
+    (effect,) = refused_connection(OVER_TCP, SELECTED)
+
+    assert effect == Record(
+        QueryRecord(5.0, "shop", "app", "u1", SOURCE, "tcp", "", 0, "refused", "too-many-connections", "", -1, "", "", "", -1, 0, 0, 0)
+    )

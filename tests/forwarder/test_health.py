@@ -75,6 +75,15 @@ def test_in_flight_is_bounded_for_each_and_for_all(entered: list[str], asking: s
     assert in_flight.refusal(asking) is refusal
 
 
+def test_a_bound_of_one_lets_one_in() -> None:
+    """And no second beside it."""
+    in_flight = InFlight(1, 3)
+
+    assert in_flight.refusal("a") is None
+    in_flight.enter("a")
+    assert in_flight.refusal("a") is Reason.IN_FLIGHT
+
+
 def test_a_crowd_cannot_keep_a_quiet_pod_out() -> None:
     """With all places taken, who has many waits for a place, and who has few gets one of those kept for such."""
     in_flight = InFlight(100, 40)
@@ -94,6 +103,7 @@ def test_a_rate_counts_different_things_of_each_owner() -> None:
 
     assert [rate.takes("a", thing, 61.0) for thing in ("x", "y", "z", "x")] == [True, True, False, True]
     assert rate.takes("b", "z", 62.0)
+    assert not rate.takes("a", "z", 119.0)
     assert rate.takes("a", "z", 121.0)
 
 

@@ -87,6 +87,7 @@ def test_u7_extended_rcode_grants_nothing() -> None:
         pytest.param([cname(TO_QUESTION, TO_QUESTION), a(ONE)], id="u9-loop-of-one"),
         pytest.param([cname(TO_QUESTION, "b.net"), cname("b.net", TO_QUESTION), a(ONE), a(ONE, owner="b.net")], id="u9-loop-of-two"),
         pytest.param([cname(TO_QUESTION, "b.net"), cname(TO_QUESTION, "c.net"), a(ONE, owner="b.net")], id="u9-two-targets"),
+        pytest.param([cname(TO_QUESTION, "b.net"), cname(TO_QUESTION, "c.net"), a(ONE, owner="c.net")], id="u9-two-targets-the-other"),
         pytest.param([rr(TO_QUESTION, A, packed(ONE), rclass=3)], id="class"),
         pytest.param([rr(TO_QUESTION, CNAME, name("b.net"), rclass=3), a(ONE, owner="b.net")], id="alias-of-another-class"),
         pytest.param([rr(TO_QUESTION, 39, name("b.net")), a(ONE, owner="b.net")], id="u9-dname-alone"),
@@ -173,6 +174,12 @@ def test_u12_ttl_without_addresses_is_that_of_the_answer_section() -> None:
 
     assert read(response(text, rr(TO_QUESTION, 16, b"\1b", 20), qtype=16), qtype=16).ttl == 20
     assert read(response(authority=(soa(5),))).ttl == NO_TTL
+
+
+@pytest.mark.parametrize("answered", [257, 1, 513])
+def test_types_above_255_are_told_apart(answered: int) -> None:
+    """An answer to CAA is one only if CAA is in it; otherwise it is negative, and kept as such."""
+    assert read(response(rr(TO_QUESTION, answered, b"abcd"), qtype=257), qtype=257).is_negative is (answered != 257)
 
 
 def test_u13_other_sections_do_not_grant() -> None:

@@ -43,6 +43,9 @@ def test_queries_have_an_end(most: bytes, too_many: bytes) -> None:
 
 
 LOOP = cname(TO_QUESTION, TO_QUESTION)
+LAST = a(
+    ONE, owner=b"\1b" * (MAX_LABELS - 1 - 16 * 122 - 1) + b"\0"
+)  # with sixteen such, the question's name and its root, as many as may be
 OWNERS = [a(ONE, owner=bytes((1, place)) + LONG + b"\0") for place in range(MAX_LABELS // 122 + 1)]  # of 122 labels, the root with them
 
 
@@ -52,6 +55,7 @@ OWNERS = [a(ONE, owner=bytes((1, place)) + LONG + b"\0") for place in range(MAX_
         pytest.param([FILLER] * (MAX_RECORDS + 1), "more records than an answer has", id="records"),
         pytest.param([LOOP] * (MAX_ALIASES + 1), "more aliases than an answer has", id="aliases"),
         pytest.param(OWNERS, "more labels than an answer has", id="labels"),
+        pytest.param([*OWNERS[:16], LAST, a(ONE, owner=b"\1c\0")], "more labels than an answer has", id="one-label-too-many"),
     ],
 )
 def test_answers_have_an_end(records: list[bytes], detail: str) -> None:

@@ -27,6 +27,8 @@ def malformed(data: bytes, key: bytes = KEY) -> str:
         pytest.param(response(a(ONE))[:-1], "a record ends behind the message", id="cut-address"),
         pytest.param(response(a(ONE))[:-6], "shorter than it says", id="cut-record"),
         pytest.param(header(0, ANSWERED, an=65535) + KEY + a(ONE), "more records than bytes", id="b5-count"),
+        pytest.param(header(0, ANSWERED, an=4) + KEY, "more records than bytes", id="b5-count-of-few"),
+        pytest.param(header(0, ANSWERED, an=3) + KEY, "shorter than it says", id="b5-count-of-no-more-than-bytes"),
         pytest.param(header(0, ANSWERED, an=1, ns=1) + KEY + a(ONE), "shorter than it says", id="one-too-many"),
         pytest.param(response(rr(b"\x40", A, packed(ONE))), "no proper name", id="b7-owner-0x40"),
         pytest.param(response(cname(TO_QUESTION, b"\x40")), "no proper name", id="b7-target-0x40"),

@@ -50,11 +50,21 @@ def test_shortcut_says_what_the_long_way_says(made: tuple[bytes, bytes]) -> None
     assert found is None or found == the_long_way(data, key)
 
 
+def test_shortcut_steps_over_a_long_opt() -> None:
+    """The length of its options has two octets."""
+    data = response(a(ONE), additional=(opt(options=bytes(300)),))
+    found = parse_plain(data, question())
+
+    assert found is not None
+    assert (found.opt, found.end) == ((len(data) - 311, len(data)), len(data))
+
+
 def test_shortcut_is_taken_by_plain_answers() -> None:
     """With or without an OPT, one address or as many as there can be; not by aliases, by errors, nor by an extended rcode."""
     key = question()
 
     assert parse_plain(response(a(ONE)), key) is not None
+    assert parse_plain(response(a(ONE, 2**31 - 1), additional=(opt(),)), key) is not None
     assert parse_plain(response(*[a(ONE)] * 16, additional=(opt(ttl=0x8000, options=bytes(12)),)), key) is not None
     assert parse_plain(response(*[a(ONE)] * 4090), key) is not None
     assert parse_plain(response(aaaa(SIX), qtype=AAAA), question(qtype=AAAA)) is not None

@@ -135,6 +135,11 @@ def test_ttls_are_aged_and_capped(age: int, cap: int, expected: list[int]) -> No
     assert ttls(answered(ask(), MIXED, age=age, ttl_cap=cap)) == expected
 
 
+def test_longest_ttl_is_aged_as_others_are() -> None:
+    """31 bits are a TTL."""
+    assert ttls(answered(ask(), response(a(ONE, 2**31 - 1)), age=5)) == [2**31 - 6]
+
+
 @pytest.mark.parametrize("ttl", [2**31, 2**32 - 1])
 def test_u12_high_bit_is_answered_as_zero(ttl: int) -> None:
     """Clients that read TTLs as unsigned must not keep the address for a century."""

@@ -12,7 +12,7 @@ import dns.rrset
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_messages import TO_QUESTION, a, answered, ask, cname, header, name, opt, packed, question, read, response, rr, ttls
+from wire_messages import ANSWERED, TO_QUESTION, a, answered, ask, cname, header, name, opt, packed, question, read, response, rr, ttls
 
 from dnsfw.forwarder.answer import Answer
 from dnsfw.forwarder.wire import WireError
@@ -110,6 +110,25 @@ def test_removal_compresses_owners() -> None:
     assert rrsets(kept) == [text for text in rrsets(data) if METADATA not in text]
 
 
+def test_removal_fills_what_the_client_takes() -> None:
+    """To the last octet; one less, and it is told to come back over TCP."""
+    data = response(a(METADATA), cname(TO_QUESTION, "b.net"), a(ONE, owner="b.net"))
+    kept = answered(ask(), data, removed={packed(METADATA)})
+
+    assert answered(ask(), data, removed={packed(METADATA)}, limit=len(kept)) == kept
+    assert answered(ask(), data, removed={packed(METADATA)}, limit=len(kept) - 1) == header(7, ANSWERED | 0x0200) + question()
+
+
+def test_owner_at_the_last_place_is_pointed_to() -> None:
+    """At 16,383, all 14 bits of the pointer are set."""
+    filler = [*[rr(TO_QUESTION, 16, b"\xff" + b"x" * 255)] * 60, rr(TO_QUESTION, 16, b"\xff" + b"x" * 255 + b"\1x")]
+    data = response(a(METADATA), *filler, a(ONE, owner="far.example.org"), a(TWO, owner="far.example.org"))
+    kept = answered(ask(), data, removed={packed(METADATA)})
+
+    assert kept == response(*filler, a(ONE, owner="far.example.org"), a(TWO, owner=b"\xff\xff"), ident=7)
+    assert kept.index(name("far.example.org")) == 16_383
+
+
 def test_owners_far_behind_are_written_out() -> None:
     """A pointer has 14 bits: a name beyond 16,383 is not pointed to."""
     filler = [rr(TO_QUESTION, 16, b"\xff" + b"x" * 255)] * 62
@@ -120,19 +139,20 @@ def test_owners_far_behind_are_written_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad",
+    ("bad", "said"),
     [
-        pytest.param(rr(TO_QUESTION, 15, b"\0"), id="mx-of-one-octet"),
-        pytest.param(rr(TO_QUESTION, 15, b"\0\1\1a") + b"", id="mx-name-into-the-next-record"),
-        pytest.param(rr(TO_QUESTION, 33, b"\0\1\0\2\0\3"), id="srv-without-name"),
-        pytest.param(rr(TO_QUESTION, 35, b"\0\1\0\2\xff"), id="naptr-string-behind-the-end"),
-        pytest.param(rr(TO_QUESTION, 2, b"\xff\xff"), id="ns-pointer-behind-the-end"),
+        pytest.param(rr(TO_QUESTION, 15, b"\0"), "data shorter than its type's", id="mx-of-one-octet"),
+        pytest.param(rr(TO_QUESTION, 15, b"\0\1\1a") + b"", "shorter than it says", id="mx-name-into-the-next-record"),
+        pytest.param(rr(TO_QUESTION, 33, b"\0\1\0\2\0\3"), "shorter than it says", id="srv-without-name"),
+        pytest.param(rr(TO_QUESTION, 35, b"\0\1\0\2\xff"), "data shorter than its type's", id="naptr-string-behind-the-end"),
+        pytest.param(rr(TO_QUESTION, 2, b"\xff\xff"), "a pointer that does not lead backwards", id="ns-pointer-behind-the-end"),
     ],
 )
-def test_what_cannot_be_rewritten_is_an_error(bad: bytes) -> None:
+def test_what_cannot_be_rewritten_is_an_error(bad: bytes, said: str) -> None:
     """An answer with protected addresses and broken data: nothing of it is relayed."""
-    with pytest.raises(WireError):
+    with pytest.raises(WireError) as caught:
         answered(ask(), response(a(METADATA), bad), removed={packed(METADATA)})
+    assert str(caught.value) == said
 
 
 def test_broken_data_is_relayed_where_nothing_is_taken_out() -> None:

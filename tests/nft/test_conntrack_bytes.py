@@ -78,6 +78,7 @@ def reply(source: str, destination: str) -> bytes:
         pytest.param(
             payload(entry(mark=7) + attribute(20, b"abcde") + attribute(4, b"") + be32(12, 1) + be32(12, 2)), id="empty-and-twice"
         ),
+        pytest.param(payload(entry(mark=7) + be32(12, 1) + attribute(4, b"")), id="empty-at-the-end"),
     ],
 )
 def test_usual_entry_takes_the_quick_way(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +87,19 @@ def test_usual_entry_takes_the_quick_way(data: bytes, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ctquick, "read_flow", None)
 
     assert ctquick.read_flow_quickly(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "first", "size", "nowhere", "source"),
+    [pytest.param(ctquick._V4, 1, 4, "0.0.0.0", "192.0.2.2", id="ipv4"), pytest.param(ctquick._V6, 3, 16, "::", "2001:db8::2", id="ipv6")],  # noqa: S104 -- no socket
+)
+def test_usual_entry_is_known_by_its_headers(shape: struct.Struct, first: int, size: int, nowhere: str, source: str) -> None:
+    """Ten of them, alike in each entry of a family, whatever stands between them."""
+    sample = ctquick._sample(first, size)
+
+    assert sample == tuple_of(1, nowhere, nowhere, ports(0, 0, 0)) + tuple_of(2, nowhere, nowhere, ports(0, 0, 0))
+    assert ctquick._headers(shape, sample) == ctquick._headers(shape, entry(source)[: shape.size])
+    assert len(ctquick._headers(shape, sample)) == 10
 
 
 @pytest.mark.parametrize(

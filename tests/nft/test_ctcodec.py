@@ -68,33 +68,57 @@ def test_entry_without_mark_has_mark_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "said"),
     [
-        pytest.param(b"", id="empty"),
-        pytest.param(ORIGINAL, id="no-reply"),
-        pytest.param(ORIGINAL + nested(2), id="empty-reply"),
-        pytest.param(ORIGINAL + nested(2, nested(1, attribute(1, b"abcd")), nested(2, ports(6, 1, 2))), id="one-address"),
-        pytest.param(ORIGINAL + nested(2, nested(1, attribute(1, b"abcd"), attribute(2, b"abc"))), id="short-address"),
-        pytest.param(tuple_of(1, "192.0.2.2", "192.0.2.66", b"") + ORIGINAL, id="no-protocol"),
-        pytest.param(tuple_of(1, "192.0.2.2", "192.0.2.66", attribute(1, b"\x06") + attribute(2, b"\x01")), id="one-byte-port"),
-        pytest.param(tuple_of(1, "192.0.2.2", "192.0.2.66", attribute(1, b"\x01") + attribute(5, b"\x08")), id="icmp-without-code"),
-        pytest.param(entry() + attribute(8, b"\x00"), id="short-mark"),
-        pytest.param(entry() + b"\x03\x00\x08\x00", id="attribute-shorter-than-its-header"),
-        pytest.param(entry() + b"\xff\xff\x08\x00", id="attribute-longer-than-the-message"),
-        pytest.param(entry() + b"\x08\x00", id="tail"),
+        pytest.param(b"", "a conntrack entry without its two tuples", id="empty"),
+        pytest.param(ORIGINAL, "a conntrack entry without its two tuples", id="no-reply"),
+        pytest.param(ORIGINAL + nested(2), "a conntrack tuple without two addresses of one family", id="empty-reply"),
+        pytest.param(
+            ORIGINAL + nested(2, nested(1, attribute(1, b"abcd")), nested(2, ports(6, 1, 2))),
+            "a conntrack tuple without two addresses of one family",
+            id="one-address",
+        ),
+        pytest.param(
+            ORIGINAL + nested(2, nested(1, attribute(1, b"abcd"), attribute(2, b"abc"))),
+            "a conntrack tuple without two addresses of one family",
+            id="short-address",
+        ),
+        pytest.param(
+            tuple_of(1, "192.0.2.2", "192.0.2.66", b"") + ORIGINAL,
+            "conntrack tuple: attribute 1 has 0 bytes instead of 1",
+            id="no-protocol",
+        ),
+        pytest.param(
+            tuple_of(1, "192.0.2.2", "192.0.2.66", attribute(1, b"\x06") + attribute(2, b"\x01")),
+            "conntrack tuple: port 2 has 1 bytes instead of 2",
+            id="one-byte-port",
+        ),
+        pytest.param(
+            tuple_of(1, "192.0.2.2", "192.0.2.66", attribute(1, b"\x01") + attribute(5, b"\x08")),
+            "conntrack tuple: attribute 6 has 0 bytes instead of 1",
+            id="icmp-without-code",
+        ),
+        pytest.param(entry() + attribute(8, b"\x00"), "a number of 1 bytes instead of 4", id="short-mark"),
+        pytest.param(entry() + b"\x03\x00\x08\x00", "an attribute of 3 bytes where 4 are left", id="attribute-shorter-than-its-header"),
+        pytest.param(entry() + b"\xff\xff\x08\x00", "an attribute of 65535 bytes where 4 are left", id="attribute-longer-than-the-message"),
+        pytest.param(
+            entry() + b"\x09\x00\x03\x00abcd", "an attribute of 9 bytes where 8 are left", id="attribute-one-byte-longer-than-the-message"
+        ),
+        pytest.param(entry() + b"\x08\x00", "2 bytes are no attribute", id="tail"),
     ],
 )
-def test_malformed_entry_is_an_error(body: bytes) -> None:
+def test_malformed_entry_is_an_error(body: bytes, said: str) -> None:
     """An entry that cannot be read is never left out in silence: it may be the one that matters."""
     for read in (ctcodec.read_flow, read_flow_quickly):
-        with pytest.raises(CodecError):
+        with pytest.raises(CodecError) as caught:
             read(payload(body))
+        assert str(caught.value) == said
 
 
 @pytest.mark.parametrize("read", [ctcodec.read_flow, ctcodec.read_mark, read_flow_quickly])
 def test_message_without_its_header_is_an_error(read: object) -> None:
     """Three bytes are no nfgenmsg."""
-    with pytest.raises(CodecError):
+    with pytest.raises(CodecError, match=r"^a conntrack message without its nfnetlink header$"):
         read(b"\x02\x00\x00")  # type: ignore[operator]
 
 

@@ -17,6 +17,7 @@ INTERVAL = frozenset({"interval"})
 MAP = nft.Set(TABLE, "m", ("ipv4_addr", "inet_service"), "mark", TIMED)
 DEFAULT = nft.Set(TABLE, "d", ("mark",), flags=TIMED, timeout_s=60)
 PLAIN = nft.Set(TABLE, "p", ("ether_addr",))
+ODD = nft.Set(TABLE, "o", ("inet_proto",))
 VERDICTS = nft.Set(TABLE, "v", ("ipv4_addr",), "verdict")
 NETS = nft.Set(TABLE, "n", ("ipv4_addr",), flags=INTERVAL)
 PORTS = nft.Set(TABLE, "q", ("ipv4_addr", "inet_service"), "mark", INTERVAL | TIMED)
@@ -64,6 +65,7 @@ def key(value: bytes, kind: int = 1) -> bytes:
         pytest.param(MAP, (KEY, 7, (1 << 50) - 1), element(key(KEY), key(u32(7), 2), lease((1 << 50) - 1)), id="longest"),
         pytest.param(DEFAULT, (u32(9), None, None), element(key(u32(9)), lease(60_000)), id="default"),
         pytest.param(PLAIN, (bytes(6), None, None), element(key(bytes(6))), id="padded"),
+        pytest.param(ODD, (b"\x06", None, None), element(key(b"\x06")), id="padded-by-three"),
         pytest.param(VERDICTS, (bytes(4), nft.Verdict("drop"), None), element(key(bytes(4)), verdict(0)), id="verdict"),
         pytest.param(
             VERDICTS,
@@ -103,6 +105,7 @@ def test_element_as_the_kernel_takes_it(of: nft.Set, given: tuple, expected: byt
     [
         pytest.param(MAP, (KEY,), element(key(KEY)), id="plain"),
         pytest.param(PLAIN, (bytes(6),), element(key(bytes(6))), id="padded"),
+        pytest.param(ODD, (b"\x06",), element(key(b"\x06")), id="padded-by-three"),
         pytest.param(NETS, (b"\x0a\0\0\0", b"\x0a\0\0\xff"), interval(b"\x0a\0\0\0", b"\x0a\0\x01\0"), id="net"),
         pytest.param(PORTS, (KEY, END), element(key(KEY), key(END, 10)), id="range"),
         pytest.param(PORTS, (KEY,), element(key(KEY), key(KEY, 10)), id="one"),
@@ -166,7 +169,7 @@ def as_listed(packed: bytes) -> bytes:
     return packed.replace(u16(0x8001), u16(1)).replace(u16(0x8002), u16(2))
 
 
-@pytest.mark.parametrize("of", [MAP, DEFAULT, PLAIN, nft.Set(TABLE, "u", ("mark",), "mark")])
+@pytest.mark.parametrize("of", [MAP, DEFAULT, PLAIN, ODD, nft.Set(TABLE, "u", ("mark",), "mark")])
 @pytest.mark.parametrize("timeout_ms", [None, 5000])
 def test_usual_elements_take_the_quick_way(of: nft.Set, timeout_ms: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plain set's elements are read without looking at each attribute; those that are over are left out."""
@@ -206,19 +209,23 @@ def test_default_lease_counts_where_the_kernel_leaves_it_out() -> None:
 @pytest.mark.parametrize(
     ("packed", "said"),
     [
-        pytest.param(element(be64(5, 1)), "a value of no bytes instead of None", id="no-key"),
+        pytest.param(element(be64(5, 1)), "a value of no bytes instead of 6", id="no-key"),
         pytest.param(element(nested(1)), "a value of no bytes instead of 6", id="empty-key"),
         pytest.param(element(key(bytes(5))), "a value of 5 bytes instead of 6", id="short-key"),
         pytest.param(element(key(bytes(6)), key(bytes(5), 10)), "a value of 5 bytes instead of 6", id="short-end"),
         pytest.param(element(key(bytes(6)), nested(2)), "a number of 0 bytes instead of 4", id="no-mark"),
         pytest.param(element(key(bytes(6)), nested(2, nested(2))), "a number of 0 bytes instead of 4", id="no-verdict"),
         pytest.param(element(key(bytes(6)), nested(2, nested(2, be32(1, 9)))), "a verdict that nobody knows", id="odd-verdict"),
+        pytest.param(
+            element(key(bytes(6)), verdict(0, attribute(2, b"c\0"))), "a verdict that cannot be: no such verdict: drop c", id="drop-into-c"
+        ),
     ],
 )
 def test_element_that_is_none_of_this_set_says_why(packed: bytes, said: str) -> None:
     """The way it cannot be read, in the message."""
-    with pytest.raises(CodecError, match=said.replace("None", "(None|6)")):
+    with pytest.raises(CodecError) as caught:
         SetCoder(PLAIN).read(listing(packed))
+    assert str(caught.value) == said
 
 
 @pytest.mark.parametrize(

@@ -67,37 +67,52 @@ def test_anything_is_read_or_refused(data: bytes) -> None:
             continue
 
 
-@pytest.mark.parametrize("data", [b"\3\0\1\0", b"\0\0\0\0", b"\xff\xff\1\0", b"\4\0\1", b"\10\0\1\0abc"])
-def test_lengths_are_not_trusted(data: bytes) -> None:
-    """An attribute shorter than its header or longer than what is left is refused."""
-    with pytest.raises(CodecError):
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\3\0\1\0", "an attribute of 3 bytes where 4 are left"),
+        (b"\0\0\0\0", "an attribute of 0 bytes where 4 are left"),
+        (b"\xff\xff\1\0", "an attribute of 65535 bytes where 4 are left"),
+        (b"\4\0\1", "3 bytes are no attribute"),
+        (b"\10\0\1\0abc", "an attribute of 8 bytes where 7 are left"),
+        (b"\4\0\1\0\6\0\2\0a", "an attribute of 6 bytes where 5 are left"),
+        (b"\5\0\1\0abcd\4\0", "2 bytes are no attribute"),
+    ],
+)
+def test_lengths_are_not_trusted(data: bytes, said: str) -> None:
+    """An attribute shorter than its header or longer than what is left is refused, the second like the first."""
+    with pytest.raises(CodecError) as caught:
         codec.attributes(data)
+    assert str(caught.value) == said
 
 
 @pytest.mark.parametrize("size", [0, 15, 21, 0xFFFF_FFFF])
-def test_message_lengths_are_not_trusted(size: int) -> None:
-    """A message shorter than its header or longer than its datagram is refused."""
-    with pytest.raises(CodecError):
-        list(codec.messages(struct.pack("=IHHII", size, 0, 0, 0, 0) + bytes(4)))
+@pytest.mark.parametrize("before", [b"", codec.batch_mark(codec.BATCH_BEGIN, 1)], ids=["first", "second"])
+def test_message_lengths_are_not_trusted(size: int, before: bytes) -> None:
+    """A message shorter than its header or longer than its datagram is refused, the second like the first."""
+    with pytest.raises(CodecError) as caught:
+        list(codec.messages(before + struct.pack("=IHHII", size, 0, 0, 0, 0) + bytes(4)))
+    assert str(caught.value) == f"a message of {size} bytes in a datagram that has 20 left"
 
 
 @pytest.mark.parametrize("data", [bytes(3), bytes(19)])
 def test_short_answers_are_refused(data: bytes) -> None:
     """Cut answers are refused."""
-    with pytest.raises(CodecError):
+    with pytest.raises(CodecError, match=r"^an error message that is cut short$"):
         codec.refusal(Message(2, 0, 0, 0, data))
-    with pytest.raises(CodecError):
+    with pytest.raises(CodecError, match=rf"^a number of {len(data)} bytes instead of 8$"):
         codec.read_be64(data)
-    with pytest.raises(CodecError):
+    with pytest.raises(CodecError, match=r"^a message without its nfnetlink header$"):
         codec.body(Message(0, 0, 0, 0, data[:3]))
-    with pytest.raises(CodecError):
-        list(codec.messages(data[:15]))
+    with pytest.raises(CodecError, match=rf"^{min(len(data), 15)} bytes are no netlink header$"):
+        list(codec.messages(codec.batch_mark(codec.BATCH_BEGIN, 1) + data[:15]))
 
 
 def test_attribute_that_does_not_fit_is_refused() -> None:
     """An attribute's length has 16 bits."""
-    with pytest.raises(CodecError):
-        codec.attribute(1, bytes(0xFFFF))
+    assert codec.attributes(codec.attribute(1, bytes(0xFFFB))) == {1: bytes(0xFFFB)}
+    with pytest.raises(CodecError, match=r"^attribute 1: 65532 bytes do not fit$"):
+        codec.attribute(1, bytes(0xFFFC))
 
 
 def test_refusals_tell_what_the_kernel_says() -> None:
@@ -184,6 +199,14 @@ GOOD = Add(MAP, bytes(12), 1, 1000)
 def test_what_is_no_plain_run_is_planned(odd) -> None:
     """One odd change, and the whole run goes the long way."""
     assert SetCoder(MAP).pack_run([GOOD, odd]) is None
+
+
+@pytest.mark.parametrize("flags", [frozenset(), frozenset({"interval"}), frozenset({"interval", "timeout"})], ids=" ".join)
+def test_runs_are_of_plain_maps_whose_elements_end(flags: frozenset[str]) -> None:
+    """An interval is two elements or has two keys, and what has no timeout has no place for one."""
+    of = nft.Set(TABLE, "odd", MAP.key, "mark", flags)
+
+    assert SetCoder(of).pack_run([Add(of, bytes(12), 1, 1000)]) is None
 
 
 def test_runs_that_no_message_holds_are_planned() -> None:
@@ -297,6 +320,7 @@ def test_neighbours_share_messages() -> None:
 
     others = [Put(MAP, KEYS[0], 1), Put(MAP, KEYS[1], 1), Discard(MAP, KEYS[2])]
     assert plan(others, is_new=True) == [(DESTROY, [0, 1]), (NEW, [0, 1]), (DESTROY, [2])]
+    assert plan([others[2], *others[:2]], is_new=True) == [(DESTROY, [0]), (DESTROY, [1, 2]), (NEW, [1, 2])]
     assert plan(others[:2], is_new=True, is_single=True) == [(DESTROY, [0]), (DESTROY, [1]), (NEW, [0]), (NEW, [1])]
 
 

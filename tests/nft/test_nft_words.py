@@ -65,6 +65,7 @@ def test_key_as_bytes_and_as_text(name: str, text: str, low: bytes, high: bytes,
         (("ifname",), "a b", "'a b' is not a key of ifname: not the name of an interface"),
         (("ifname",), "XethX*X", "'XethX*X' is not a key of ifname: not the name of an interface"),
         (("mark", "mark"), "1", "'1' is not a key of mark . mark"),
+        (("mark", "ifname"), "1 . /", "'1 . /' is not a key of mark . ifname: not the name of an interface"),
     ],
 )
 def test_refused_key_says_what_is_wrong(types: tuple[str, ...], text: str, said: str) -> None:
@@ -80,6 +81,8 @@ def test_refused_bytes_say_what_is_wrong() -> None:
         format_member(("mark", "mark"), b"abc")
     with pytest.raises(NotValidError, match=r"^'a b' is not the name of an interface$"):
         format_member(("ifname",), b"a b".ljust(16, b"\0"))
+    with pytest.raises(NotValidError, match=r"^'\ufffd' is not the name of an interface$"):
+        format_member(("ifname",), b"\xe4".ljust(16, b"\0"))
     with pytest.raises(NotValidError, match=r"^set inet t s: 10\.0\.0\.0/8 needs the flag interval$"):
         Transaction().add_members(nft.Set(TABLE, "s", ("ipv4_addr",)), ["10.0.0.0/8"])
 
@@ -128,12 +131,13 @@ def test_refused_object_says_what_is_wrong(make, said: str) -> None:
 
 
 def test_largest_and_smallest_objects_can_be() -> None:
-    """Five parts, every flag, one element, a lease of a millisecond, two pairs of quotes."""
+    """Five parts, every flag, one element, a lease of a millisecond, two pairs of quotes, a pair of braces."""
     flags = frozenset({"interval", "timeout", "dynamic", "constant"})
     of = nft.Set(TABLE, "s", ("mark",) * 5, flags=flags, timeout_s=0.001, size=1)
 
     assert (of.key_length, of.default_timeout_ms, of.size, of.flags) == (20, 1, 1, flags)
     assert str(nft.Rule(CHAIN, 'log prefix "a" comment "b"')) == 'log prefix "a" comment "b"'
+    assert str(nft.Rule(CHAIN, "ip saddr { 192.0.2.1 } drop")) == "ip saddr { 192.0.2.1 } drop"
     assert str(nft.Rule(CHAIN, "accept", "why")) == 'accept comment "why"'
     assert hash(of) != hash(nft.Set(TABLE, "other", of.key))
     assert [str(nft.Verdict("drop")), str(nft.Verdict("jump", "c"))] == ["drop", "jump c"]

@@ -1,17 +1,13 @@
-"""Properties are judged by what holds, not by how long an example took on a busy machine."""
+"""Each test of the policy makes what it needs itself."""
 
 import pytest
-from hypothesis import settings
 
 from dnsfw.policy.cluster import cluster_suffixes
 from dnsfw.policy.protected import protection_of
 
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
-
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def fresh_memories() -> None:
-    """What was remembered before the tests began (a mutant runs in a fork of a warm process) must not hide what they look at."""
+    """What an earlier test made must not hide what this one looks at, nor (`make mutants` watches) that it runs it."""
     protection_of.cache_clear()
     cluster_suffixes.cache_clear()

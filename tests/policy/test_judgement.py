@@ -88,6 +88,25 @@ def test_stance(rules: tuple[Rule, ...], stance: Stance) -> None:
             id="pass-for-its-ports-only",
         ),
         pytest.param(
+            (
+                leave("p", peer("*", on=["tcp/1"]), priority=1),
+                leave("q", peer("*", on=["tcp/2"]), priority=2),
+                deny("d", peer("*"), priority=3),
+                ALLOW_ALL,
+            ),
+            {"shop/all": "tcp/1-2"},
+            id="passed-one-after-the-other",
+        ),
+        pytest.param(
+            (
+                deny("d", peer("*", on=["tcp/1"]), priority=1),
+                allow("b", peer("*", on=["tcp/2"]), priority=2),
+                allow("c", peer("*", on=["tcp/1"]), priority=3),
+            ),
+            {"b": "tcp/2"},
+            id="decided-once-whatever-is-decided-after-it",
+        ),
+        pytest.param(
             (leave("p", peer("*"), priority=1), allow("c", peer("*"), priority=2), rule("none")), {}, id="passed-to-nobody-is-denied"
         ),
         pytest.param((rule("a", peer("*"), mode=AUDIT), rule("b", peer("*", on=[WEB]))), {"shop/b": "tcp/443"}, id="audit-opens-nothing"),
@@ -334,6 +353,21 @@ def test_permit_carries_its_rules_terms() -> None:
     assert permit.ports == ports("tcp/1-4", "tcp/6-9")
     assert [(piece.low, piece.high) for piece in permit.pieces] == [(1, 4), (6, 9)]
     assert len(permit.basis) == 32
+
+
+@pytest.mark.parametrize(
+    ("parent", "other"),
+    [
+        pytest.param("a.example.net", "b.example.net", id="neighbours"),
+        # As octets these are alike but for the first: "1" is the length of what comes next, too.
+        pytest.param(f"1.{'x' * ord('1')}", f"11{'x' * ord('1')}", id="alike-behind-the-first-octet"),
+    ],
+)
+def test_names_are_judged_by_their_own_parents(parent: str, other: str) -> None:
+    """What is remembered of one parent's names says nothing about another's."""
+    of = policy(rule("a", peer(f"*.{parent}")))
+
+    assert [of.judge_name(parse_name(f"www.{each}")).is_resolved for each in (parent, other, parent)] == [True, False, True]
 
 
 def test_memory_is_bounded_and_invisible(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,9 @@ def test_pods_that_are_not_served() -> None:
         "pod shop/one: not served at 10.244.0.5, which shop/two has too; one of them has to go",
         "pod shop/two: not served at 10.244.0.5, which shop/one has too; one of them has to go",
     ]
+    assert found(one, two, pod("three", "10.244.0.5"))[0] == (
+        "pod shop/one: not served at 10.244.0.5, which shop/two, shop/three has too; one of them has to go"
+    )
 
 
 def test_a_finding_names_its_rule() -> None:

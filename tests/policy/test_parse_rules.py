@@ -65,11 +65,51 @@ def test_every_field_is_taken() -> None:
     )
 
 
+def test_object_stands_where_its_document_begins() -> None:
+    """The line that a message about the whole object names."""
+    parsed, _ = read_text("# first\n---\n" + HEAD + SELECT + EGRESS, "rules.yaml", {}, lambda: None)
+
+    assert [(item.title, item.line) for item in parsed.items] == [("FQDNEgressRule shop/app1", 3)]
+
+
 def test_defaults_are_the_contract_s() -> None:
     """What a rule leaves out is: namespace default, Enforce, every pod's account, the usual lease."""
     (rule,) = rules_of(HEAD.replace(", namespace: shop", "") + SELECT + EGRESS)
 
     assert rule == Rule(ref=RuleRef(namespace="default", name="app1"), selector=Selector(), peers=())
+
+
+def test_longest_names_are_taken() -> None:
+    """As long as Kubernetes allows: a rule's name of 253 characters, a namespace's of 63."""
+    metadata = f"{{name: {'a.' * 126}a, namespace: {'b' * 63}}}"
+    (rule,) = rules_of(HEAD.replace("{name: app1, namespace: shop}", metadata) + SELECT + EGRESS)
+
+    assert isinstance(rule, Rule)
+    assert (len(rule.ref.name), len(rule.ref.namespace)) == (253, 63)
+
+
+def test_longest_labels_are_taken() -> None:
+    """As long as Kubernetes allows: a prefix of 253 characters, a name and a value of 63."""
+    key, value = f"{'a.' * 126}a/{'b' * 63}", "c" * 63
+    (rule,) = rules_of(HEAD + f"  podSelector: {{matchLabels: {{{key}: {value}}}}}\n" + EGRESS)
+
+    assert isinstance(rule, Rule)
+    assert rule.selector == Selector(match_labels=((key, value),))
+
+
+def test_bounds_themselves_are_taken() -> None:
+    """The lowest and the highest port, a range of one, 25 names, the last priority, the longest lease."""
+    names = ", ".join(f"n{number}.example.net" for number in range(25))
+    ports = "[{port: 1}, {port: 65535}, {port: 9, endPort: 9}]"
+    (rule,) = rules_of(
+        CLUSTER_HEAD + SELECT + f"  egress:\n  - toFQDNs: [{names}]\n    ports: {ports}\n"
+        "  priority: 1000\n  action: Deny\n  ttl: {maxSeconds: 604800}\n"
+    )
+
+    assert isinstance(rule, Rule)
+    assert len(rule.peers[0].patterns) == 25
+    assert rule.peers[0].ports == ports_of([PortEntry("TCP", 1), PortEntry("TCP", 65535), PortEntry("TCP", 9)])
+    assert (rule.priority, rule.limits.max_seconds) == (1000, 604_800)
 
 
 def test_cluster_rule_has_priority_action_and_namespaces() -> None:
@@ -111,7 +151,10 @@ def test_what_kubernetes_adds_is_passed_over() -> None:
     )
     (rule,) = rules_of(printed + SELECT + EGRESS + "status: {conditions: []}\n")
 
+    (cluster,) = rules_of(CLUSTER_HEAD.replace("name: base", "name: base, uid: u2") + SELECT + EGRESS + "  priority: 1\n  action: Deny\n")
+
     assert rule.ref == RuleRef(namespace="shop", name="app1", uid="u1")
+    assert cluster.ref == RuleRef(namespace="", name="base", uid="u2")
 
 
 def test_plain_values_and_yaml_are_read_alike() -> None:
@@ -144,8 +187,8 @@ def test_plain_values_and_yaml_are_read_alike() -> None:
 
 def test_plain_values_are_json_s() -> None:
     """Whatever is no JSON is a mistake of ours, not a document."""
-    with pytest.raises(TypeError):
-        from_plain({"a": {1, 2}})
+    with pytest.raises(TypeError, match=r"^not a JSON value: \(1, 2\)$"):
+        from_plain({"a": (1, 2)})
 
 
 def test_elements_of_a_typed_list_need_no_kind() -> None:
@@ -204,6 +247,7 @@ def test_long_text_is_shortened_in_messages() -> None:
         pytest.param("maxSeconds: 60", (30, 60), id="highest-alone"),
         pytest.param("minSeconds: 7200", (7200, 7200), id="lowest-above-the-usual-highest"),
         pytest.param("minSeconds: 60", (60, 3600), id="lowest-alone"),
+        pytest.param("minSeconds: 60, maxSeconds: 60", (60, 60), id="both-alike"),
         pytest.param("graceSeconds: 0", (30, 3600), id="neither"),
     ],
 )
@@ -213,3 +257,4 @@ def test_a_bound_that_is_given_wins_over_the_others_default(given: str, wanted: 
 
     assert isinstance(rule, Rule)
     assert (rule.limits.min_seconds, rule.limits.max_seconds) == wanted
+    assert rule.limits.grace_seconds == (0 if "grace" in given else LeaseLimits().grace_seconds)

@@ -26,8 +26,9 @@ BARE = PolicySettings(cluster_domain=parse_name("cluster.example"))
     ],
 )  # fmt: skip
 def test_u15_built_in(address: str) -> None:
-    """Loopback, link-local with metadata, multicast, unspecified, broadcast, mapped."""
+    """Loopback, link-local with metadata, multicast, unspecified, broadcast, mapped; asked alone or among others."""
     assert is_protected(BARE, packed(address))
+    assert protection_of(BARE).among([packed("192.0.2.1"), packed(address)]) == (packed(address),)
 
 
 @pytest.mark.parametrize(
