@@ -88,7 +88,7 @@ def _read_connections(state: State) -> tuple[Pairs, set[int]]:
 
 
 async def _forget_ended(state: State, uid: PodUid, pairs: Pairs, ended_before: Instant) -> None:
-    for index, address in enumerate(tuple(state.ledger.rows_of(uid)), start=1):
+    for index, address in enumerate(tuple(state.ledger.addresses_of(uid)), start=1):
         subject = None if state.snapshot is None else state.snapshot.subjects.get(uid)
         if subject is not None and not any((source.packed, address) in pairs for source in subject.pod.addresses):
             forget_row(state, uid, address, ended_before)
@@ -243,4 +243,4 @@ def _missing(state: State, of: Set, row_key: RowKey, seen: AbstractSet[bytes]) -
 
 def _row_keys(ledger: Ledger) -> Iterator[RowKey]:
     """Keys, not rows: these change while the loop has its turn."""
-    return (RowKey(uid, address) for uid in tuple(ledger.pods()) for address in tuple(ledger.rows_of(uid)))
+    return (RowKey(uid, address) for uid in tuple(ledger.pods()) for address in tuple(ledger.addresses_of(uid)))
