@@ -46,7 +46,7 @@ class Kernel(Protocol):
         """
 
     def iter_elements(self, of: Set) -> AsyncIterator[list[Element]]:
-        """The same part by part, as the kernel lists them: a million elements are 500 MB at once, and what reads them holds up the loop."""
+        """The same part by part, made when they are asked for: a million elements at once are 500 MB."""
 
     def on_foreign_change(self, call: Callable[[], None]) -> None:
         """Have `call` called on the loop after a commit that was not ours, or when such events may have been lost."""
