@@ -350,31 +350,34 @@ def source_body(layout: Layout) -> tuple[str, ...]:
 
     A source must belong to the interface it comes from. `::` is the source of duplicate address detection, never forwarded.
     """
-    body = tuple(rule for interface in layout.settings.interfaces for rule in _honest_body(f'iifname "{interface}"'))
-    if not body:
+    if not layout.settings.interfaces:
         return ()
+    from_pods = tuple(f'iifname "{interface}" goto honest' for interface in layout.settings.interfaces)
     # An interface that the names above leave out, say one that a pod with NET_ADMIN has made on the node, is no way round them.
-    return body + tuple(f"{family.ip} saddr @{layout.sets_of(family).selected.name} {_NOT_ITS_OWN}" for family in FAMILIES)
+    return from_pods + tuple(f"{family.ip} saddr @{layout.sets_of(family).selected.name} {_NOT_ITS_OWN}" for family in FAMILIES)
 
 
 _NOT_ITS_OWN = "fib saddr . iif oif missing drop"
+_TO_US = "fib daddr type local"
+"""Behind what few packets are: a look at the routes costs each packet 0.1 µs."""
 
 
-def _honest_body(from_pods: str) -> tuple[str, ...]:
+def honest_body() -> tuple[str, ...]:
+    """What comes from the pods' interfaces, each packet once."""
     return (
-        f"{from_pods} ip saddr != 0.0.0.0 {_NOT_ITS_OWN}",
-        f"{from_pods} ip6 saddr != :: {_NOT_ITS_OWN}",
+        f"ip saddr != 0.0.0.0 {_NOT_ITS_OWN}",
+        f"ip6 saddr != :: {_NOT_ITS_OWN}",
         # Where kube-proxy has set route_localnet, what listens on loopback could be reached by a forged packet.
-        f"{from_pods} ip daddr 127.0.0.0/8 drop",
+        "ip daddr 127.0.0.0/8 drop",
         # The kernel hands an ICMP error to the socket whose packet it quotes, whoever sends it: a pod could end the forwarder's questions
         # to its upstream. A pod that a redirect or a router advertisement is believed could be that upstream.
-        f"{from_pods} fib daddr type local meta l4proto 1 icmp type {{ 3, 4, 11, 12 }} drop",
-        f"{from_pods} fib daddr type local meta l4proto 58 icmpv6 type {{ 1, 2, 3, 4 }} drop",
-        f"{from_pods} meta l4proto 1 icmp type {{ 5, 9 }} drop",
+        f"meta l4proto 1 icmp type {{ 3, 4, 11, 12 }} {_TO_US} drop",
+        f"meta l4proto 58 icmpv6 type {{ 1, 2, 3, 4 }} {_TO_US} drop",
+        "meta l4proto 1 icmp type { 5, 9 } drop",
         # What the node would unwrap is judged by nobody: inside, a pod could say whatever source and destination it likes.
-        f"{from_pods} fib daddr type local meta l4proto {TUNNELS} drop",
-        f"{from_pods} fib daddr type local udp dport {TUNNEL_PORTS} drop",
-        f"{from_pods} meta l4proto 58 icmpv6 type {{ 134, 137 }} drop",
+        f"meta l4proto {TUNNELS} {_TO_US} drop",
+        f"udp dport {TUNNEL_PORTS} {_TO_US} drop",
+        "meta l4proto 58 icmpv6 type { 134, 137 } drop",
     )
 
 
@@ -408,6 +411,7 @@ def common_chains(layout: Layout, ranges: frozenset[Piece], masks: Iterable[Mask
         layout.chain("admitted"): admitted_body(layout),
         layout.chain("embedded"): embedded_body(masks),
         layout.chain("granted"): granted_body(layout, ranges),
+        layout.chain("honest"): honest_body(),
     }
 
 
