@@ -11,11 +11,11 @@ from setuptools import Extension, setup
 
 POLICY = ("ledger", "lease", "snapshot", "grants", "index", "protected", "turns")
 FORWARDER = (
-    *("wire", "records", "answer", "cache", "events", "inquiry", "health", "timers", "admission", "perform"),
-    *("upstreams", "upstream_udp", "listener_udp", "edns", "account", "respond", "exchange", "release", "rewrite"),
+    *("service", "wire", "records", "answer", "cache", "events", "inquiry", "health", "timers", "admission", "perform"),
+    *("upstreams", "upstream_udp", "listener_udp", "datagrams", "edns", "account", "respond", "exchange", "release", "rewrite"),
 )
 ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge")
-HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/audit/backlog.py")
+HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/audit/backlog.py", "dnsfw/audit/pipeline.py")
 NFT = ("changes", "codec", "elements", "socket", "netlink")
 
 COMPILED = (

@@ -72,8 +72,13 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    @property
+    def pods_net(self) -> str:
+        """The pods' network namespace, as a file."""
+        return f"/proc/{self.pods_pid}/ns/net"
+
     def pods(self, command: Sequence[str]) -> list[str]:
-        return ["nsenter", f"--net=/proc/{self.pods_pid}/ns/net", "--", *command]
+        return ["nsenter", f"--net={self.pods_net}", "--", *command]
 
     def outside(self, command: Sequence[str]) -> list[str]:
         return ["nsenter", f"--net=/proc/{self.outside_pid}/ns/net", "--", *command]

@@ -5,7 +5,7 @@ can be told to fail: the next commit or apply refused, an apply held, a foreign 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from nft.changes import MIN_TIMEOUT_MS, Add, Change, Discard
 from nft.elements import SetCoder
@@ -95,6 +95,10 @@ class FakeKernel:
         now = self._clock()
         return [_element(of, key, stored, now) for key, stored in inside.elements[of.name].items() if stored.is_live(now)]
 
+    def has_element(self, of: Set, key: bytes) -> bool:
+        stored = self._inside(of).elements[of.name].get(key)
+        return stored is not None and stored.is_live(self._clock())
+
     def create_owned(self, owned: OwnedTable) -> None:
         made = Transaction().create(owned.table)
         for of in owned.sets:
@@ -103,6 +107,9 @@ class FakeKernel:
 
     async def fetch_elements(self, of: Set) -> list[Element]:
         return self.read_elements(of)
+
+    async def iter_elements(self, of: Set) -> AsyncIterator[list[Element]]:
+        yield await self.fetch_elements(of)
 
     def on_foreign_change(self, call: Callable[[], None]) -> None:
         self._listeners.append(call)

@@ -3,7 +3,7 @@
 Belongs to one thread, the loop's. `apply` and `read_structure` take milliseconds and are awaited; the rest takes microseconds and is not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from nft.changes import Change
@@ -33,6 +33,9 @@ class Kernel(Protocol):
     def read_elements(self, of: Set) -> list[Element]:
         """What stands in a set, expired elements left out."""
 
+    def has_element(self, of: Set, key: bytes) -> bool:
+        """Whether it stands there now, not expired."""
+
     def create_owned(self, owned: OwnedTable) -> None:
         """Make a table that lives as long as this kernel's socket and that nobody else can change; `commit` changes its elements."""
 
@@ -41,6 +44,9 @@ class Kernel(Protocol):
 
         For large sets: the kernel begins anew for each 32 KiB it lists, so 200,000 elements take it 16 times as long as 50,000.
         """
+
+    def iter_elements(self, of: Set) -> AsyncIterator[list[Element]]:
+        """The same part by part, made when they are asked for: a million elements at once are 500 MB."""
 
     def on_foreign_change(self, call: Callable[[], None]) -> None:
         """Have `call` called on the loop after a commit that was not ours, or when such events may have been lost."""

@@ -7,7 +7,7 @@ that the kernel takes, or as long as a foreign commit holds the kernel's lock (n
 import asyncio
 import errno
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from nft import batch, codec
 from nft.batch import Planner
@@ -17,9 +17,11 @@ from nft.elements import DESTROY, GET, NEW, SetCoder
 from nft.errors import NftError, from_errno
 from nft.events import Watch
 from nft.fingerprint import Known, fingerprint
+from nft.listed import ELEMENTS
 from nft.listing import parse_table
 from nft.objects import Element, Features, Set, Structure, Table
 from nft.owned import OwnedTable
+from nft.parts import parts_of
 from nft.probe import probe
 from nft.socket import NetlinkSocket
 from nft.structure import Libnftables
@@ -81,6 +83,11 @@ class RealKernel:
         coder = self._coder(of)
         return coder.read(self._socket.dump(GET, codec.FAMILIES[of.table.family], coder.address))
 
+    def has_element(self, of: Set, key: bytes) -> bool:
+        coder = self._coder(of)
+        named = codec.nested(ELEMENTS, coder.pack_key(key))
+        return self._socket.get(GET, codec.FAMILIES[of.table.family], coder.address + named) is not None
+
     def create_owned(self, owned: OwnedTable) -> None:
         owned.create(self._socket)
 
@@ -90,6 +97,9 @@ class RealKernel:
             return await asyncio.to_thread(_fetch, SetCoder(of), self._deadline_s, given_up.is_set)
         finally:
             given_up.set()  # whoever stops would wait for the thread, minutes beside 1,000,000 elements
+
+    def iter_elements(self, of: Set) -> AsyncIterator[list[Element]]:
+        return parts_of(SetCoder(of), self._deadline_s)
 
     def on_foreign_change(self, call: Callable[[], None]) -> None:
         if self._watch is None:

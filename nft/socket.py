@@ -119,6 +119,19 @@ class NetlinkSocket:
             break
         return found, is_torn
 
+    def dump_parts(self, kind: int, family: int, attributes: bytes = b"") -> Iterator[list[Message]]:
+        """The same datagram by datagram, torn or not."""
+        seq = self.sequence(1)
+        self._send(codec.message(kind, codec.REQUEST | codec.DUMP, seq, family, attributes))
+        while True:
+            part = [found for found in codec.messages(self._receive()) if found.seq == seq]
+            if part and part[-1].type in (codec.DONE, codec.ERROR):
+                if (number := codec.dump_errno(part.pop())) not in (0, errno.EINTR):
+                    raise from_errno(number, "netlink dump")
+                yield part
+                return
+            yield part
+
     def get(self, kind: int, family: int, attributes: bytes) -> Message | None:
         """One object; None if there is no such thing."""
         seq = self.sequence(1)
@@ -134,17 +147,20 @@ class NetlinkSocket:
 
     def _answers(self, seq: int) -> Iterator[Message]:
         while True:
-            if self._is_given_up():
-                raise KernelUnreachableError("netlink: given up")
-            try:
-                datagram = self._socket.recv(_RECEIVE)
-            except BlockingIOError as error:
-                raise KernelUnreachableError(f"netlink: no answer within {self._timeout_s:g} s") from error
-            except OSError as error:
-                raise KernelUnreachableError(f"netlink: {error}") from error
-            for found in codec.messages(datagram):
+            for found in codec.messages(self._receive()):
                 if found.seq == seq:
                     yield found
+
+    def _receive(self) -> bytes:
+        """The next datagram of a long answer."""
+        if self._is_given_up():
+            raise KernelUnreachableError("netlink: given up")
+        try:
+            return self._socket.recv(_RECEIVE)
+        except BlockingIOError as error:
+            raise KernelUnreachableError(f"netlink: no answer within {self._timeout_s:g} s") from error
+        except OSError as error:
+            raise KernelUnreachableError(f"netlink: {error}") from error
 
     def _send(self, data: bytes) -> None:
         if len(data) + _OVERHEAD > self._room:

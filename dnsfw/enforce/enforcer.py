@@ -217,7 +217,7 @@ class Enforcer:
         """Every claim that has not ended."""
         now, snapshot = self.state.clock.now(), self.state.snapshot
         for uid, subject in () if snapshot is None else tuple(snapshot.subjects.items()):
-            for address, row in tuple(self.state.ledger.rows_of(uid).items()):
+            for address, row in tuple(self.state.ledger.rows_of(uid)):
                 for claim in row:
                     if claim.until > now:
                         yield GrantRow(subject, address, claim, self.state.numbers.of(Holder(uid, claim.permit.rule)))

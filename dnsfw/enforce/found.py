@@ -62,7 +62,7 @@ def sort_elements(found: Found, layout: Layout, snapshot: Snapshot, elements: It
     """Elements of kept numbers become claims; all others are stray."""
     by_address = {address.packed: subject for subject in snapshot.subjects.values() for address in subject.pod.addresses}
     for element in elements:
-        number = element.data >> layout.settings.shift if isinstance(element.data, int) else 0
+        number = element.data >> layout.shift if isinstance(element.data, int) else 0
         found.met.add(number)
         meaning, piece = found.kept.get(number), piece_of(layout, element.set, element.key)
         size = address_size(element.set)

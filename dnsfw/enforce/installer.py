@@ -98,7 +98,7 @@ class Installer:
 
     def _is_known(self, ask: Ask) -> bool:
         """Whether it may be held: nearly every new answer has an address of which nothing is known, which takes no judgement to see."""
-        return not ask.addresses or ask.addresses[0] in self._state.ledger.rows_of(ask.subject.pod.uid)
+        return not ask.addresses or ask.addresses[0] in self._state.ledger.addresses_of(ask.subject.pod.uid)
 
     def _held(self, ask: Ask) -> Granted | None:
         return held(self._state.ledger, ask, wanted_of(ask, self._state.clock.now()), partial(self._deferred, ask.subject))
@@ -190,8 +190,8 @@ class Installer:
             return None
         address, uid = ask.addresses[0], subject.pod.uid
         key = _new(RowKey, (uid, address))
-        rows, fresh = state.ledger.rows_of(uid), batch.fresh.get(uid, 0)
-        if address in rows or key in batch.rows or not self._has_room(len(rows) + fresh, len(batch.rows)):
+        known, fresh = state.ledger.addresses_of(uid), batch.fresh.get(uid, 0)
+        if address in known or key in batch.rows or not self._has_room(len(known) + fresh, len(batch.rows)):
             return None
         if len(permits := subject.policy.judge(ask.name, address)) != 1:
             return None
@@ -249,11 +249,11 @@ class Installer:
 
     def _over_quota(self, uid: PodUid, addresses: set[bytes], batch: Batch) -> NotGranted | None:
         """Whether these addresses would be too many; those that the pod has already cost nothing."""
-        settings, rows = self._state.settings, self._state.ledger.rows_of(uid)
-        new = sum(address not in rows and RowKey(uid, address) not in batch.rows for address in addresses)
+        settings, known = self._state.settings, self._state.ledger.addresses_of(uid)
+        new = sum(address not in known and RowKey(uid, address) not in batch.rows for address in addresses)
         if not new:
             return None
-        if len(rows) + batch.fresh.get(uid, 0) + new > settings.grants_per_pod:
+        if len(known) + batch.fresh.get(uid, 0) + new > settings.grants_per_pod:
             return NotGranted(Reason.POD_QUOTA, f"{settings.grants_per_pod} addresses")
         if len(self._state.ledger) + sum(batch.fresh.values()) + new > settings.grants_per_node:
             return NotGranted(Reason.NODE_QUOTA, f"{settings.grants_per_node} addresses")

@@ -117,7 +117,7 @@ class Keeper:
         state, now = self._state, self._state.clock.now()
         for uid, subject in snapshot.subjects.items():
             number_of = state.numbers_of(uid)
-            for address, row in tuple(state.ledger.rows_of(uid).items()):
+            for address, row in tuple(state.ledger.rows_of(uid)):
                 yield from row_changes(state.layout, subject.sources, address, NO_ROW, row, number_of, now)
         for (source, peer), until in state.cut.items():
             if until > now:

@@ -21,8 +21,10 @@ from dnsfw.policy.protected import Mask
 from nft.objects import Chain, Hook, Rule, Set, Table
 
 MANGLE, RAW, BEFORE_DSTNAT = -150, -300, -110
-"""Hook priorities. kube-proxy's dnat stands at -100; ours must see the pod's port 53 first."""
+"""Hook priorities; conntrack stands at -200, kube-proxy's dnat at -100; ours must see the pod's port 53 first."""
 
+DIRECT_S = 10
+"""How long an answer may go past conntrack as its question did; answers take 4 s at most, and each packet renews it."""
 TCP_SYN_ONLY = "tcp flags & (fin | syn | rst | ack) != syn"
 # By number: names need /etc/protocols, which a slim image does not have (Debian's package netbase).
 NAMED_PROTOCOLS = "{ 6, 17, 132, 1, 58 }"
@@ -60,7 +62,7 @@ class FamilySets:
 
     selected: pods whose traffic we judge, and closed addresses. asks: pods whose port 53 is ours. known: every pod's address.
     refused/would: per pod, packets refused, and packets that Audit mode let through. cut: (pod, peer) of revoked permissions, against
-    their return as ingress.
+    their return as ingress. direct: (pod, protocol, its port) of questions that went past conntrack; the packets put them there.
     pods: pod -> its policy's chain. open: pod -> number of what is open by default. port, protocol, other, any: the grants, by kind of
     piece.
     """
@@ -73,6 +75,7 @@ class FamilySets:
     refused: Set
     would: Set
     cut: Set
+    direct: Set
     pods: Set
     open: Set
     port: Set
@@ -92,6 +95,7 @@ class Layout:
 
     def __init__(self, settings: EnforceSettings) -> None:
         self.settings = settings
+        self.shift = settings.shift  # worked out once: every element's data needs it
         self.table = Table(name=settings.table)
         self.live = Set(table=self.table, name="live", key=("mark",))
         self.v4 = self._family(V4)
@@ -157,6 +161,14 @@ class Layout:
             timeout_s=self.settings.cut_s,
             size=1 << 20,
         )
+        direct = Set(
+            table=self.table,
+            name=f"direct{family.digit}",
+            key=(family.type, "inet_proto", "inet_service"),
+            flags=frozenset({"dynamic", "timeout"}),
+            timeout_s=DIRECT_S,
+            size=1 << 16,
+        )
         return FamilySets(
             internal=plain("internal", flags=frozenset({"interval"})),
             protected=plain("protected", flags=frozenset({"interval"})),
@@ -166,6 +178,7 @@ class Layout:
             refused=plain("refused", has_counter=True),
             would=plain("would", has_counter=True),
             cut=cut,
+            direct=direct,
             pods=plain("pods", data="verdict"),
             open=plain("open", data="mark"),
             port=self._grants(family, f"port{family.digit}", "inet_proto", "inet_service"),
@@ -308,36 +321,63 @@ def _own_of(layout: Layout, family: Family) -> Iterator[str]:
     yield f"{family.ip} saddr @{layout.sets_of(family).asks.name} ct direction original {asked} goto refuse"
 
 
+def direct_body(layout: Layout) -> tuple[str, ...]:
+    """Questions to our own port 53 go past conntrack, so that no flood of connections, a pod's or anybody's, stops the node's DNS.
+
+    Not those that we take from another resolver (`intercept`): their answers are translated back. The node's own processes ask over
+    loopback, whose packets bear a connection before they arrive.
+    """
+    own = ((family_of(address.packed), address) for address in layout.settings.own)
+    return tuple(
+        f'iifname != "lo" {family.ip} daddr {address} meta l4proto {TCP_AND_UDP} th dport 53 '
+        f"update @{layout.sets_of(family).direct.name} {{ {family.ip} saddr . meta l4proto . th sport }} notrack"
+        for family, address in own
+    )
+
+
+def answers_body(layout: Layout) -> tuple[str, ...]:
+    """The answers go as their questions came. Where the set was full, both are tracked."""
+    own = ((family_of(address.packed), address) for address in layout.settings.own)
+    return tuple(
+        f"{family.ip} saddr {address} meta l4proto {TCP_AND_UDP} th sport 53 "
+        f"{family.ip} daddr . meta l4proto . th dport @{layout.sets_of(family).direct.name} notrack"
+        for family, address in own
+    )
+
+
 def source_body(layout: Layout) -> tuple[str, ...]:
     """What no honest pod sends: another's address, and words to the node about the network.
 
     A source must belong to the interface it comes from. `::` is the source of duplicate address detection, never forwarded.
     """
-    body = tuple(rule for interface in layout.settings.interfaces for rule in _honest_body(f'iifname "{interface}"'))
-    if not body:
+    if not layout.settings.interfaces:
         return ()
+    from_pods = tuple(f'iifname "{interface}" goto honest' for interface in layout.settings.interfaces)
     # An interface that the names above leave out, say one that a pod with NET_ADMIN has made on the node, is no way round them.
-    return body + tuple(f"{family.ip} saddr @{layout.sets_of(family).selected.name} {_NOT_ITS_OWN}" for family in FAMILIES)
+    return from_pods + tuple(f"{family.ip} saddr @{layout.sets_of(family).selected.name} {_NOT_ITS_OWN}" for family in FAMILIES)
 
 
 _NOT_ITS_OWN = "fib saddr . iif oif missing drop"
+_TO_US = "fib daddr type local"
+"""Behind what few packets are: a look at the routes costs each packet 0.1 µs."""
 
 
-def _honest_body(from_pods: str) -> tuple[str, ...]:
+def honest_body() -> tuple[str, ...]:
+    """What comes from the pods' interfaces, each packet once."""
     return (
-        f"{from_pods} ip saddr != 0.0.0.0 {_NOT_ITS_OWN}",
-        f"{from_pods} ip6 saddr != :: {_NOT_ITS_OWN}",
+        f"ip saddr != 0.0.0.0 {_NOT_ITS_OWN}",
+        f"ip6 saddr != :: {_NOT_ITS_OWN}",
         # Where kube-proxy has set route_localnet, what listens on loopback could be reached by a forged packet.
-        f"{from_pods} ip daddr 127.0.0.0/8 drop",
+        "ip daddr 127.0.0.0/8 drop",
         # The kernel hands an ICMP error to the socket whose packet it quotes, whoever sends it: a pod could end the forwarder's questions
         # to its upstream. A pod that a redirect or a router advertisement is believed could be that upstream.
-        f"{from_pods} fib daddr type local meta l4proto 1 icmp type {{ 3, 4, 11, 12 }} drop",
-        f"{from_pods} fib daddr type local meta l4proto 58 icmpv6 type {{ 1, 2, 3, 4 }} drop",
-        f"{from_pods} meta l4proto 1 icmp type {{ 5, 9 }} drop",
+        f"meta l4proto 1 icmp type {{ 3, 4, 11, 12 }} {_TO_US} drop",
+        f"meta l4proto 58 icmpv6 type {{ 1, 2, 3, 4 }} {_TO_US} drop",
+        "meta l4proto 1 icmp type { 5, 9 } drop",
         # What the node would unwrap is judged by nobody: inside, a pod could say whatever source and destination it likes.
-        f"{from_pods} fib daddr type local meta l4proto {TUNNELS} drop",
-        f"{from_pods} fib daddr type local udp dport {TUNNEL_PORTS} drop",
-        f"{from_pods} meta l4proto 58 icmpv6 type {{ 134, 137 }} drop",
+        f"meta l4proto {TUNNELS} {_TO_US} drop",
+        f"udp dport {TUNNEL_PORTS} {_TO_US} drop",
+        "meta l4proto 58 icmpv6 type { 134, 137 } drop",
     )
 
 
@@ -350,6 +390,8 @@ def base_chains(layout: Layout) -> dict[Chain, tuple[str, ...]]:
 
     return {
         chain("source", "filter", "prerouting", RAW): source_body(layout),
+        chain("direct", "filter", "prerouting", RAW + 1): direct_body(layout),
+        chain("answers", "filter", "output", RAW): answers_body(layout),
         chain("intercept", "nat", "prerouting", BEFORE_DSTNAT): intercept_body(layout),
         chain("own", "filter", "input", MANGLE): own_body(layout),
         chain("egress", "filter", "forward", MANGLE): egress_body(layout),
@@ -369,6 +411,7 @@ def common_chains(layout: Layout, ranges: frozenset[Piece], masks: Iterable[Mask
         layout.chain("admitted"): admitted_body(layout),
         layout.chain("embedded"): embedded_body(masks),
         layout.chain("granted"): granted_body(layout, ranges),
+        layout.chain("honest"): honest_body(),
     }
 
 

@@ -150,7 +150,7 @@ class Reconciler:
     def _remove(self, subject: Subject, switch: Switch) -> None:
         """A pod that is gone, or has moved: its elements and numbers go, its address stays closed until another pod has it."""
         state, uid = self._state, subject.pod.uid
-        for address, row in state.ledger.rows_of(uid).items():
+        for address, row in state.ledger.rows_of(uid):
             switch.changes += row_changes(state.layout, subject.sources, address, row, NO_ROW, _no_number, state.clock.now())
             self._cut(subject, address, switch)
         state.ledger.remove_pod(uid)
@@ -164,7 +164,7 @@ class Reconciler:
         subject, uid = change.after, change.after.pod.uid
         renumbered = self._renumber(change, judgement, switch)
         # Without a new number for anything, what has been judged as before is as before.
-        for address in list(self._state.ledger.rows_of(uid) if renumbered else judgement.rows.get(uid, ())):
+        for address in list(self._state.ledger.addresses_of(uid) if renumbered else judgement.rows.get(uid, ())):
             self._rewrite(change, address, judgement, renumbered, switch)
         if renumbered or change.before.policy.stance is not subject.policy.stance:
             switch.subjects |= {address.packed: subject for address in subject.pod.addresses}

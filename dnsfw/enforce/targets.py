@@ -23,7 +23,7 @@ Place = dict[Set, Data]
 
 
 def mark_of(layout: Layout, number: int) -> int:
-    return number << layout.settings.shift
+    return number << layout.shift
 
 
 def mark_key(layout: Layout, number: int) -> bytes:
@@ -33,7 +33,7 @@ def mark_key(layout: Layout, number: int) -> bytes:
 
 def number_of_key(layout: Layout, key: bytes) -> int | None:
     """The number whose key in `live` this is; None: no number has it."""
-    number = int.from_bytes(key, sys.byteorder) >> layout.settings.shift
+    number = int.from_bytes(key, sys.byteorder) >> layout.shift
     return number if mark_key(layout, number) == key else None
 
 

@@ -4,33 +4,29 @@ Everything here goes in slices, so that the loop gets its turn; what is written 
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from ipaddress import ip_address
 
 import structlog
 
 from dnsfw.clock import Instant
 from dnsfw.enforce.batches import batches
-from dnsfw.enforce.elements import ENDED_S, element_place, timeout_ms
-from dnsfw.enforce.found import address_size, grant_sets, piece_of
+from dnsfw.enforce.compare import compare_grants, mended
+from dnsfw.enforce.elements import ENDED_S
+from dnsfw.enforce.found import grant_sets
 from dnsfw.enforce.layout import RULE_SETS
-from dnsfw.enforce.numbers import Holder
 from dnsfw.enforce.places import accept, everywhere, move
 from dnsfw.enforce.state import State
-from dnsfw.enforce.targets import mark_key, mark_of, number_of_key
-from dnsfw.policy.ledger import Ledger, Row, RowKey, standings
+from dnsfw.enforce.targets import mark_key, number_of_key
+from dnsfw.policy.ledger import Row, RowKey
 from dnsfw.policy.model import PodUid
-from dnsfw.policy.snapshot import Snapshot, Subject
 from nft.changes import Change, Discard, Put
 from nft.conntrack import ConntrackError
 from nft.objects import Element, Set
 
 log = structlog.get_logger(__name__)
 SLICE = 500
-"""Elements or rows between two turns of the loop: 15 µs each where they are compared."""
-TOLERANCE_S = 2.0
-"""Between our clock's end of a permission and the kernel's."""
+"""Rows or elements of small sets between two turns of the loop."""
 
 Pairs = set[tuple[bytes, bytes]]
 
@@ -88,7 +84,7 @@ def _read_connections(state: State) -> tuple[Pairs, set[int]]:
 
 
 async def _forget_ended(state: State, uid: PodUid, pairs: Pairs, ended_before: Instant) -> None:
-    for index, address in enumerate(tuple(state.ledger.rows_of(uid)), start=1):
+    for index, address in enumerate(tuple(state.ledger.addresses_of(uid)), start=1):
         subject = None if state.snapshot is None else state.snapshot.subjects.get(uid)
         if subject is not None and not any((source.packed, address) in pairs for source in subject.pod.addresses):
             forget_row(state, uid, address, ended_before)
@@ -111,11 +107,7 @@ def unended(row: Row, now: Instant) -> Row:
 async def compare(state: State, standing: Iterable[Set]) -> int:
     """Make the elements what they should be; returns how many were not (0: all is well)."""
     sets = tuple(standing)
-    wrong = await compare_small(state, sets)
-    for of in grant_sets(state.layout, sets):
-        begun = state.clock.now()
-        elements = await state.kernel.fetch_elements(of)
-        wrong += await _compare_grants(state, of, elements, begun)
+    wrong = await compare_small(state, sets) + await compare_grants(state, tuple(grant_sets(state.layout, sets)))
     if wrong:
         log.warning("elements in the kernel were not what they should be; mended", count=wrong)
     return wrong
@@ -132,10 +124,10 @@ async def compare_small(state: State, standing: Iterable[Set]) -> int:
         seen[of] = set()
         for part in batches(await _elements_of(state, of), SLICE):
             seen[of].update(element.key for element in part)
-            wrong += _mended(state, [change for element in part for change in _mend_small(state, element)])
+            wrong += mended(state, [change for element in part for change in _mend_small(state, element)])
             await asyncio.sleep(0)
     for keys in batches(tuple(state.placed), SLICE):
-        wrong += _mended(state, [change for key in keys for change in _missing_small(state, key, seen)])
+        wrong += mended(state, [change for key in keys for change in _missing_small(state, key, seen)])
         await asyncio.sleep(0)
     return wrong
 
@@ -153,11 +145,11 @@ async def _compare_live(state: State) -> int:
     for part in batches(await _elements_of(state, layout.live), SLICE):
         seen.update(element.key for element in part)
         spare = [each.key for each in part if (number := number_of_key(layout, each.key)) is None or numbers.meaning(number) is None]
-        wrong += _mended(state, [Discard(layout.live, key) for key in spare])
+        wrong += mended(state, [Discard(layout.live, key) for key in spare])
         await asyncio.sleep(0)
     for some in batches(tuple(numbers.live_numbers()), SLICE):
         keys = [mark_key(layout, number) for number in some if numbers.meaning(number) is not None]
-        wrong += _mended(state, [Put(layout.live, key) for key in keys if key not in seen])
+        wrong += mended(state, [Put(layout.live, key) for key in keys if key not in seen])
         await asyncio.sleep(0)
     return wrong
 
@@ -169,7 +161,7 @@ async def _recompute(state: State) -> int:
         return wrong
     for addresses in batches(tuple(everywhere(state, state.snapshot)), SLICE):
         moved = move(state, state.snapshot, addresses)
-        wrong += _mended(state, moved.changes)
+        wrong += mended(state, moved.changes)
         accept(state, moved)
         await asyncio.sleep(0)
     return wrong
@@ -185,62 +177,3 @@ def _mend_small(state: State, element: Element) -> list[Change]:
 
 def _missing_small(state: State, key: bytes, seen: Mapping[Set, AbstractSet[bytes]]) -> list[Change]:
     return [Put(of, key, data) for of, data in state.placed.get(key, {}).items() if of in seen and key not in seen[of]]
-
-
-async def _compare_grants(state: State, of: Set, elements: list[Element], begun: Instant) -> int:
-    """Each slice is judged and mended within one turn of the loop: what is true when it is looked at must be so when it is written."""
-    wrong = 0
-    seen: set[bytes] = set()
-    for part in batches(elements, SLICE):
-        seen.update(element.key for element in part)
-        wrong += _mended(state, [change for element in part if (change := _mend(state, of, element, begun)) is not None])
-        await asyncio.sleep(0)
-    for keys in batches(_row_keys(state.ledger), SLICE):
-        wrong += _mended(state, [change for key in keys for change in _missing(state, of, key, seen)])
-        await asyncio.sleep(0)
-    return wrong
-
-
-def _mended(state: State, changes: list[Change]) -> int:
-    state.commit(changes)
-    return len(changes)
-
-
-def _subject_at(snapshot: Snapshot, source: bytes) -> Subject | None:
-    return snapshot.by_source.get(str(ip_address(source)))
-
-
-def _mend(state: State, of: Set, element: Element, read_at: Instant) -> Change | None:
-    """What to do about an element that stands: nothing, if it is as the ledger says or has been written since it was read."""
-    size, now = address_size(of), state.clock.now()
-    subject = None if state.snapshot is None else _subject_at(state.snapshot, element.key[:size])
-    piece = piece_of(state.layout, of, element.key)
-    row = () if subject is None else state.ledger.row(subject.pod.uid, element.key[size : 2 * size])
-    standing = standings(row).get(piece) if piece is not None else None
-    if subject is None or standing is None or standing.until <= now:
-        return Discard(of, element.key)
-    number = state.numbers.of(Holder(subject.pod.uid, standing.rule))
-    if number is None:
-        return Discard(of, element.key)
-    ends = read_at + (element.expires_ms or 0) / 1000
-    is_right = element.data == mark_of(state.layout, number) and element.expires_ms is not None and ends <= standing.until + TOLERANCE_S
-    return None if is_right else Put(of, element.key, mark_of(state.layout, number), timeout_ms(standing.until, now))
-
-
-def _missing(state: State, of: Set, row_key: RowKey, seen: AbstractSet[bytes]) -> Iterator[Change]:
-    """Elements that the ledger holds and nobody has seen; put again, which does no harm if they were written meanwhile."""
-    subject = None if state.snapshot is None else state.snapshot.subjects.get(row_key.pod)
-    if subject is None or len(row_key.address) != address_size(of):
-        return
-    now, standing = state.clock.now(), standings(state.ledger.row(*row_key))
-    for source in subject.pod.addresses:
-        for piece, (rule, until) in standing.items() if len(source.packed) == len(row_key.address) else ():
-            place, key = element_place(state.layout, source.packed, row_key.address, piece)
-            number = state.numbers.of(Holder(subject.pod.uid, rule))
-            if place == of and key not in seen and until > now + TOLERANCE_S and number is not None:
-                yield Put(of, key, mark_of(state.layout, number), timeout_ms(until, now))
-
-
-def _row_keys(ledger: Ledger) -> Iterator[RowKey]:
-    """Keys, not rows: these change while the loop has its turn."""
-    return (RowKey(uid, address) for uid in tuple(ledger.pods()) for address in tuple(ledger.rows_of(uid)))

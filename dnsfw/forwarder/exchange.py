@@ -286,9 +286,9 @@ def reject(rejected: Rejected, sender: Sender, identity: Identity) -> tuple[Effe
     return Respond(response), Record(record)
 
 
-def refused_connection(sender: Sender, identity: Identity) -> tuple[Record, ...]:
-    """A TCP connection that was one too many: nobody has asked anything yet, so the record is all there is."""
-    ending = Ending(response=b"", decision=REFUSED, reason=Reason.TOO_MANY_CONNECTIONS)
+def unread(sender: Sender, identity: Identity, reason: Reason) -> tuple[Record, ...]:
+    """A TCP connection that was one too many, or datagrams: nobody has read what they ask, so the record is all there is."""
+    ending = Ending(response=b"", decision=REFUSED, reason=reason)
     return (Record(record_of(sender, identity, None, 0, ending)),)
 
 

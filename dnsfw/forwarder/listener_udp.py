@@ -1,33 +1,38 @@
 """Takes queries over UDP at one address, and sends the answers back from there.
 
-May touch its socket through the loop. Always true: what cannot be sent at once and does not fit the buffer is dropped and counted, never
-queued without bound; where queries come faster than they are handled, sources take turns, so that a pod's flood costs itself its queries
-and no other pod a single one.
+May touch its socket and the loop's reader and writer for it. Always true: what cannot be sent at once and does not fit the buffer is
+dropped and counted, never queued without bound; where queries come faster than they are handled, sources take turns, so that a pod's
+flood costs itself its queries and no other pod a single one.
 
-libuv hands on at most BATCH datagrams a turn of the loop. When it does, there may be more behind them: these are taken off the socket at
-once, which takes 2 µs each where handling takes 10 to 20, and wait in line by source.
+At most BATCH datagrams are read and handled in a row. When so many came, there may be more behind them: these are taken off the socket at
+once, which takes 1 µs each where handling takes 10 to 20, and wait in line by source. The answers of what was handled in a row leave
+together; one that comes later leaves at once, or, where many queries come at a time, with the others of its turn of the loop.
 """
 
 import asyncio
 import socket
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
+from dnsfw.forwarder.datagrams import Datagrams
 from dnsfw.policy.turns import Turns
 
 BATCH = 32
-"""What libuv reads in a row (uv__udp_recvmsg), and what we handle in a row."""
 FEW = 8
-"""From so many on, we look whether they came in one turn of the loop: a call of the loop for each would cost 5 % of a cached answer."""
+"""Read in a row, from which on it is worth while to let answers wait for each other until the end of the turn."""
 
 TAKEN_AT_ONCE = 512
 WAITING_PER_SOURCE, WAITING = 4096, 16_384  # more than the socket's buffer holds: a burst that fitted there is not cut short here
-LARGEST_WAITING = 1500  # octets; no query is that long, and lines must not hold what nobody asked
+LARGEST = 4096  # octets, of what is read or sent; no answer is longer (respond.HIGHEST_LIMIT), and a longer query is found to be cut
+LARGEST_WAITING = 1500  # no query is that long, and lines must not hold what nobody asked
+MOST_UNSENT = 1024
+CROWD_S, MOST_CROWDS = 1.0, 1024  # how often, and of how many sources at once, it is told who was crowded out
+MOST_SOURCES = 4096  # remembered as texts
 
 UDP, TCP = "udp", "tcp"  # as records say it
 
-SocketAddress = tuple[str, int] | tuple[str, int, int, int]
-"""What the loop says of a datagram's sender: address and port; of IPv6 also flow and scope."""
+SocketAddress = bytes
+"""Who sent a datagram, as the kernel says it: struct sockaddr_in (port from 2, address from 4) or sockaddr_in6 (2, 8, scope from 24)."""
 ClientAddress = SocketAddress | None
 """None where the way knows it."""
 
@@ -39,106 +44,174 @@ class Way(Protocol):
 
 
 class Handler(Protocol):
-    """Whoever answers queries. False: dropped, nothing will be sent."""
+    """Whoever answers queries."""
 
-    def handle(self, data: bytes, source: str, transport: str, way: Way, address: ClientAddress) -> bool: ...
+    def handle(self, data: bytes, source: str, transport: str, way: Way, address: ClientAddress) -> bool:
+        """False: dropped, nothing will be sent."""
+        ...
+
+    def crowd_out(self, source: str) -> None:
+        """Datagrams of this source were dropped unread, for too many of its own waited. Told at most once in CROWD_S of each."""
+        ...
 
 
 @dataclass(slots=True)
 class UdpListenerCounts:
-    """port_zero: queries that cannot be answered. unsent: answers that the socket did not take. crowded_out: by too many of their own."""
+    """port_zero: queries that cannot be answered. unsent: answers that the socket did not take. crowded_out: by too many of their own.
+
+    unreadable: how often the kernel gave an error in place of datagrams.
+    """
 
     port_zero: int = 0
     unsent: int = 0
     crowded_out: int = 0
+    unreadable: int = 0
 
 
 class UdpListener:
-    """One address. `address` of a query is what the loop says of its sender. `bound`: the socket under the transport.
-
-    An asyncio.DatagramProtocol in all but descent: what descends from an interpreted class is not compiled (ADR 0010).
-    """
+    """One address. `bound`: its socket, which is its own from now on."""
 
     def __init__(self, handler: Handler, bound: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._handle = handler.handle
+        self._crowd_out = handler.crowd_out
         self._socket = bound
+        self._descriptor = bound.fileno()
+        self._is_ipv4 = bound.family == socket.AF_INET
         self._loop = loop
-        self._in_a_row = 0
+        self._in = Datagrams(bound.family, BATCH, LARGEST)
+        self._out = Datagrams(bound.family, BATCH, LARGEST)
         self._turns: Turns[tuple[bytes, SocketAddress]] = Turns(WAITING_PER_SOURCE, WAITING)
-        self._transport: asyncio.DatagramTransport | None = None
-        self._is_full = False
+        self._sources: dict[bytes, str] = {}
+        self._crowds: set[str] = set()  # told of lately
+        self._answers: list[tuple[bytes, SocketAddress]] = []  # not yet sent
+        self._is_gathering = self._are_many = self._is_due = self._is_full = self._is_closed = False
         self.counts = UdpListenerCounts()
+        loop.add_reader(bound, self._on_readable)
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:
-        self._transport = transport
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        self._transport = None
-
-    def datagram_received(self, data: bytes, addr: SocketAddress) -> None:
-        if addr[1] == 0:
-            self.counts.port_zero += 1
+    def _on_readable(self) -> None:
+        count = self._receive()
+        self._are_many = count >= FEW
+        if count < BATCH and not self._turns:
+            self._take_all(count)
             return
         if not self._turns:
-            self._in_a_row += 1
-            if self._in_a_row == FEW:
-                self._loop.call_soon(self._count_anew)
-            if self._in_a_row < BATCH:
-                self._handle(data, addr[0], UDP, self, addr)
-                return
-        if not self._turns:
             self._loop.call_soon(self._take_turns)
-        self._line_up(data, addr)
+        self._line_up(count)
+        for _ in range(TAKEN_AT_ONCE // BATCH):
+            if count < BATCH:
+                return
+            count = self._receive()
+            self._line_up(count)
 
-    def _count_anew(self) -> None:
-        """Called before the loop reads again."""
-        self._in_a_row = 0
+    def _receive(self) -> int:
+        try:
+            return self._in.receive(self._descriptor)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:
+            self.counts.unreadable += 1
+            return 0
 
-    def _line_up(self, data: bytes, addr: SocketAddress) -> None:
-        if len(data) > LARGEST_WAITING or not self._turns.put(addr[0], (data, addr)):
-            self.counts.crowded_out += 1
+    def _take_all(self, count: int) -> None:
+        self._is_gathering = count > 1
+        for slot in range(count):
+            self.take(self._in.datagram(slot), self._in.name(slot))
+        self._is_gathering = False
+        self._send_answers()
+
+    def take(self, data: bytes, name: SocketAddress) -> None:
+        """One datagram. Whatever becomes of it, the next one is taken."""
+        if not name[2] | name[3]:
+            self.counts.port_zero += 1
+            return
+        try:
+            self._handle(data, self._source_of(name), UDP, self, name)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "a query was not handled", "exception": error})
+
+    def _source_of(self, name: SocketAddress) -> str:
+        key = name[4:8] if self._is_ipv4 else name[8:24]
+        if (source := self._sources.get(key)) is None:
+            if len(self._sources) >= MOST_SOURCES:
+                self._sources.clear()
+            source = self._sources[key] = socket.inet_ntop(socket.AF_INET if self._is_ipv4 else socket.AF_INET6, key)
+        return source
+
+    def _line_up(self, count: int) -> None:
+        for slot in range(count):
+            data, name = self._in.datagram(slot), self._in.name(slot)
+            source = self._source_of(name)
+            if len(data) > LARGEST_WAITING or not self._turns.put(source, (data, name)):
+                self._drop_unread(source)
+
+    def _drop_unread(self, source: str) -> None:
+        self.counts.crowded_out += 1
+        if source in self._crowds or len(self._crowds) >= MOST_CROWDS:
+            return
+        if not self._crowds:
+            self._loop.call_later(CROWD_S, self._crowds.clear)
+        self._crowds.add(source)
+        self._crowd_out(source)
 
     def _take_turns(self) -> None:
-        self._empty_socket()
+        self._is_gathering = True
         for _ in range(min(BATCH, len(self._turns))):
-            data, addr = self._turns.take()
-            self._handle(data, addr[0], UDP, self, addr)
+            data, name = self._turns.take()
+            self.take(data, name)
+        self._is_gathering = False
+        self._send_answers()
         if self._turns:
             self._loop.call_soon(self._take_turns)
 
-    def _empty_socket(self) -> None:
-        try:
-            for _ in range(TAKEN_AT_ONCE if self._transport is not None else 0):
-                data, addr = self._socket.recvfrom(LARGEST_WAITING + 1)
-                if addr[1]:
-                    self._line_up(data, addr)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self.error_received(error)
-
-    def error_received(self, _exc: Exception) -> None:
-        self.counts.unsent += 1
-
-    def pause_writing(self) -> None:
-        self._is_full = True
-
-    def resume_writing(self) -> None:
-        self._is_full = False
+    # ---- answers
 
     def send(self, data: bytes, address: ClientAddress) -> None:
-        if self._transport is None or self._is_full:
+        if self._is_closed or address is None or len(data) > LARGEST or len(self._answers) >= MOST_UNSENT:
             self.counts.unsent += 1
             return
-        self._transport.sendto(data, address)
+        self._answers.append((data, address))
+        if self._is_gathering or self._is_full or self._is_due:
+            return
+        if self._are_many:
+            self._is_due = True
+            self._loop.call_soon(self._send_answers)
+            return
+        self._send_answers()
+
+    def _send_answers(self) -> None:
+        self._is_due = False
+        while self._answers and not self._is_full:
+            del self._answers[: self._send_some()]
+
+    def _send_some(self) -> int:
+        """How many of the first are dealt with."""
+        some = self._answers[:BATCH]
+        for slot, (data, name) in enumerate(some):
+            self._out.put(slot, data, name)
+        try:
+            return self._out.send(self._descriptor, len(some))
+        except InterruptedError:
+            return 0
+        except BlockingIOError:
+            self._is_full = True
+            self._loop.add_writer(self._socket, self._on_writable)
+            return 0
+        except OSError:  # of the first alone
+            self.counts.unsent += 1
+            return 1
+
+    def _on_writable(self) -> None:
+        self._is_full = False
+        self._loop.remove_writer(self._socket)
+        self._send_answers()
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-
-async def listen_udp(bound: socket.socket, handler: Handler, loop: asyncio.AbstractEventLoop) -> UdpListener:
-    """Takes the socket over."""
-    listener = UdpListener(handler, bound, loop)
-    await loop.create_datagram_endpoint(lambda: cast("asyncio.DatagramProtocol", listener), sock=bound)
-    return listener
+        if self._is_closed:
+            return
+        self._send_answers()
+        self._is_closed = True
+        self.counts.unsent += len(self._answers)
+        self._answers.clear()
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()

@@ -17,7 +17,7 @@ from dnsfw.forwarder.account import Sender
 from dnsfw.forwarder.admission import InFlight, Rate
 from dnsfw.forwarder.answer import Malformed, parse_response
 from dnsfw.forwarder.cache import Cache
-from dnsfw.forwarder.exchange import Exchange, refused_connection, reject
+from dnsfw.forwarder.exchange import Exchange, reject, unread
 from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery, Waiter
 from dnsfw.forwarder.listener_udp import ClientAddress, Way
 from dnsfw.forwarder.respond import make_upstream_query
@@ -144,8 +144,8 @@ class Performer:
             return Reason.QUERY_RATE
         return self.in_flight.refusal(call.owner)
 
-    def refuse_connection(self, sender: Sender) -> None:
-        for effect in refused_connection(sender, self.identity(sender.source)):
+    def refuse_unread(self, sender: Sender, reason: Reason) -> None:
+        for effect in unread(sender, self.identity(sender.source), reason):
             self._keep(effect.record)
 
     def reject(self, rejected: Rejected, sender: Sender, way: Way, address: ClientAddress) -> None:

@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dnsfw.audit.record import Sink
 from dnsfw.clock import Clock, Instant
@@ -18,7 +17,7 @@ from dnsfw.forwarder.account import TCP, UDP, Sender
 from dnsfw.forwarder.cache import CacheStats
 from dnsfw.forwarder.doors import Door, open_door
 from dnsfw.forwarder.listener_tcp import TcpListener
-from dnsfw.forwarder.listener_udp import ClientAddress, UdpListener, Way, listen_udp
+from dnsfw.forwarder.listener_udp import ClientAddress, UdpListener, Way
 from dnsfw.forwarder.perform import InterfaceOf, Performer, SnapshotOf, UnreadyOf
 from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
 from dnsfw.forwarder.timers import Timers
@@ -44,9 +43,8 @@ class Fast(Protocol):
 FastOf = Callable[[Performer], Fast]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForwarderStats:
-    """Counts since the start, but for in_flight, waiting (for their pod) and tcp_connections.
+class ForwarderStats(NamedTuple):
+    """Counts since the start, but for in_flight, waiting (for their pod) and tcp_connections. Workers send it, as `CacheStats`.
 
     queries: all but what was dropped. by_decision, by_reason: of those that are over, in the words of the audit. dropped: what got no
     answer, by why.
@@ -146,6 +144,9 @@ class Forwarder:
         self._performer.begin(query, Sender(source=source, transport=transport, at=self._clock.wall()), way, address)
         return True
 
+    def crowd_out(self, source: str) -> None:
+        self._performer.refuse_unread(Sender(source=source, transport=UDP, at=self._clock.wall()), Reason.CROWDED_OUT)
+
     def stats(self) -> ForwarderStats:
         performer = self._performer
         return ForwarderStats(
@@ -161,7 +162,7 @@ class Forwarder:
         )
 
     async def _listen(self, door: Door) -> None:
-        self._udp.append(await listen_udp(door.udp, self, self._loop))
+        self._udp.append(UdpListener(self, door.udp, self._loop))
         refused = self._on_connection_refused
         tcp = TcpListener(self, self._settings, loop=self._loop, clock=self._clock, timers=self._timers, on_refused=refused)
         self._tcp.append(tcp)
@@ -183,7 +184,7 @@ class Forwarder:
         self._timers.close()
 
     def _on_connection_refused(self, source: str) -> None:
-        self._performer.refuse_connection(Sender(source=source, transport=TCP, at=self._clock.wall()))
+        self._performer.refuse_unread(Sender(source=source, transport=TCP, at=self._clock.wall()), Reason.TOO_MANY_CONNECTIONS)
 
     def _reject(self, rejected: wire.Rejected, source: str, transport: str, way: Way, address: ClientAddress) -> bool:
         if rejected.rcode is None:
@@ -197,7 +198,7 @@ class Forwarder:
         dropped: Counter[str] = Counter()
         for udp in self._udp:
             dropped.update({"source port 0": udp.counts.port_zero, "answer not sent": udp.counts.unsent})
-            dropped["too many in line"] += udp.counts.crowded_out
+            dropped.update({"too many in line": udp.counts.crowded_out, "socket not readable": udp.counts.unreadable})
         for tcp in self._tcp:
             counts = tcp.counts
             dropped.update({"tcp: too many connections": counts.over_limit, "tcp: no message": counts.no_message})

@@ -5,6 +5,8 @@ port (the kernel's check: the sockets are connected), to the port, with the id a
 seen `max_strangers` datagrams that were none is closed at once, so nobody gets more guesses at one port (RFC 5452 §9).
 
 Plain sockets with a reader of the loop, not datagram endpoints: 4.2 against 5.6 µs a round trip, and a new one is open without awaiting.
+Questions that follow each other within a millisecond leave from one port, RUN of them at most, so that their answers are read together.
+That makes none easier to forge: whoever forges names one question, and has to know its port and its id.
 """
 
 import asyncio
@@ -17,11 +19,13 @@ from dataclasses import dataclass
 
 from dnsfw.clock import Instant
 from dnsfw.forwarder import wire
+from dnsfw.forwarder.datagrams import Datagrams
 from dnsfw.forwarder.inquiry import Inquiry
 from dnsfw.forwarder.settings import Endpoint
 
 # We advertise 1232; whoever sends more than this is cut and found out to be malformed.
 RECEIVE_BYTES = 4096
+RUN, RUN_S = 16, 0.001
 MAX_TABLE = 32768
 LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EAGAIN})
 
@@ -108,14 +112,20 @@ class UdpPool:
         self._slots: list[UdpSocket | None] = [None] * limits.sockets
         self._open: set[UdpSocket] = set()
         self._random = RandomWords()
+        self._in = Datagrams(socket.AF_INET if address.address.version == 4 else socket.AF_INET6, RUN, RECEIVE_BYTES)
+        self._slot = self._left = 0  # of the run, and how many more may leave from there
+        self._run_ends = 0.0
         self.counts = UdpCounts()
 
     def send(self, inquiry: Inquiry, now: Instant) -> None:
         """Raises OSError where the network or a limit of the machine says no; a full send buffer is a lost datagram."""
         word = self._random()
-        carrier = self._slots[word & (self._limits.sockets - 1)]
+        if not self._left or now > self._run_ends:
+            self._slot, self._left, self._run_ends = word & (self._limits.sockets - 1), RUN, now + RUN_S
+        self._left -= 1
+        carrier = self._slots[self._slot]
         if carrier is None or carrier.uses >= self._limits.max_uses or now - carrier.opened_at > self._limits.max_age_seconds:
-            carrier = self._renew(word & (self._limits.sockets - 1), now)
+            carrier = self._renew(self._slot, now)
         message_id = word >> 16
         while message_id in carrier.table:
             message_id = self._random() >> 16
@@ -192,12 +202,21 @@ class UdpPool:
 
     def _on_readable(self, carrier: UdpSocket) -> None:
         try:
-            data = carrier.socket.recv(RECEIVE_BYTES)
+            found = self._read(carrier)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self._on_error(carrier)
             return
+        for data in found:
+            self._on_datagram(carrier, data)
+
+    def _read(self, carrier: UdpSocket) -> list[bytes]:
+        if carrier.live == 1:  # it is the only one to come: 0.5 µs less
+            return [carrier.socket.recv(RECEIVE_BYTES)]
+        return [self._in.datagram(slot) for slot in range(self._in.receive(carrier.socket.fileno()))]
+
+    def _on_datagram(self, carrier: UdpSocket, data: bytes) -> None:
         message_id = int.from_bytes(data[:2], "big")
         inquiry = carrier.table.get(message_id)
         if inquiry is not None and wire.matches(data, message_id, inquiry.key, inquiry.exact):

@@ -9,8 +9,8 @@ Claims that have ended are kept until `forget`: a connection outlives its lease 
 the claim is what tells whether that connection may stay.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
 
 from dnsfw.clock import Instant
 from dnsfw.names import Name
@@ -103,11 +103,18 @@ def loses_claims(before: Row, claims: Iterable[Claim], after: Row) -> bool:
     return len(after) >= CLAIMS_A_ROW and len({(claim.permit.rule, claim.name) for claim in (*before, *claims)}) > len(after)
 
 
+_Kept = Claim | Row
+"""A row as it is kept: its only claim, as nearly all have, without a tuple around it. 64 bytes of 300 less, and half the objects for the
+collector to look at.
+"""
+_NOTHING: Final[dict[bytes, _Kept]] = {}  # of a pod without rows; never written
+
+
 class Ledger:
     """All rows, by pod and address. Held by one owner."""
 
     def __init__(self) -> None:
-        self._rows: dict[PodUid, dict[bytes, Row]] = {}
+        self._rows: dict[PodUid, dict[bytes, _Kept]] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -115,10 +122,16 @@ class Ledger:
         return self._count
 
     def row(self, pod: PodUid, address: bytes) -> Row:
-        return self._rows.get(pod, {}).get(address, NO_ROW)
+        kept = self._rows.get(pod, _NOTHING).get(address, NO_ROW)
+        return (kept,) if isinstance(kept, Claim) else kept
 
-    def rows_of(self, pod: PodUid) -> Mapping[bytes, Row]:
-        return self._rows.get(pod, {})
+    def addresses_of(self, pod: PodUid) -> Collection[bytes]:
+        """Those that have a row, as they come and go."""
+        return self._rows.get(pod, _NOTHING)
+
+    def rows_of(self, pod: PodUid) -> Iterator[tuple[bytes, Row]]:
+        for address, kept in self._rows.get(pod, _NOTHING).items():
+            yield address, (kept,) if isinstance(kept, Claim) else kept
 
     def pods(self) -> Iterator[PodUid]:
         return iter(self._rows)
@@ -129,11 +142,11 @@ class Ledger:
             held = self._rows.setdefault(pod, {})
             self._count += (address not in held and bool(row)) - (address in held and not row)
             if row:
-                held[address] = row
+                held[address] = row[0] if len(row) == 1 else row
             else:
                 held.pop(address, None)
             if not held:
                 del self._rows[pod]
 
     def remove_pod(self, pod: PodUid) -> None:
-        self._count -= len(self._rows.pop(pod, {}))
+        self._count -= len(self._rows.pop(pod, _NOTHING))

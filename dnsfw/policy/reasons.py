@@ -32,6 +32,7 @@ class Reason(Enum):
     WILDCARD_LENGTH = "length-below-wildcard"
     DOH_CANARY = "doh-canary"
     TOO_MANY_ADDRESSES = "too-many-addresses"
+    CROWDED_OUT = "crowded-out"
     TOO_MANY_CONNECTIONS = "too-many-connections"
     UPSTREAM_FAILED = "upstream-failed"
     UPSTREAM_TIMEOUT = "upstream-timeout"

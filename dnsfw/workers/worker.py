@@ -155,7 +155,7 @@ class Worker:
             await asyncio.sleep(SWEEP_S)
             ledger = self._mirror.ledger
             for uid in tuple(ledger.pods()):
-                keys = [RowKey(uid, address) for address in ledger.rows_of(uid)]
+                keys = [RowKey(uid, address) for address in ledger.addresses_of(uid)]
                 for start in range(0, len(keys), SLICE):
                     self._mirror.sweep(keys[start : start + SLICE], self._clock.now())
                     await asyncio.sleep(0)

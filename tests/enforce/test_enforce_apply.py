@@ -239,18 +239,18 @@ async def test_edited_rule_leaves_rows_that_mean_the_same(node: Node) -> None:
     api, other = peer("*.example.net", on=["tcp/443"]), peer("other.example.org", on=["tcp/443"])
     await node.change([rule("web", api)], [POD])
     await node.told("a", "www.example.net", WWW)
-    ledger = node.enforcer.state.ledger
-    before, flow = ledger.row(PodUid("a"), packed(WWW)), node.opens("10.0.0.1", WWW)
+    ledger, uid, (address,) = node.enforcer.state.ledger, PodUid("a"), packed(WWW)
+    (before,), flow = ledger.row(uid, address), node.opens("10.0.0.1", WWW)
     for edited in (rule("web", api, other), rule("web", other, api), rule("web", api)):
         await node.change([edited], [POD])
-        assert ledger.row(PodUid("a"), packed(WWW)) is before
+        assert ledger.row(uid, address)[0] is before
     await node.told("a", "www.example.net", WWW)
     assert node.lets("10.0.0.1", WWW)
     assert node.lives(flow)
 
     await node.change([rule("web", other)], [POD])
 
-    assert ledger.row(PodUid("a"), packed(WWW)) == ()
+    assert ledger.row(uid, address) == ()
     assert not node.lets("10.0.0.1", WWW)
     assert not node.lives(flow)
 

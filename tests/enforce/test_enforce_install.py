@@ -155,7 +155,7 @@ async def test_kernel_error_is_no_grant(node: Node) -> None:
     assert isinstance(outcome, NotGranted)
     assert outcome.reason is Reason.KERNEL_FAILED
     assert "still full" in outcome.detail
-    assert not node.enforcer.state.ledger.rows_of(node.subject("a").pod.uid)
+    assert not node.enforcer.state.ledger.addresses_of(node.subject("a").pod.uid)
 
 
 async def test_one_spoiled_grant_does_not_spoil_the_others(node: Node) -> None:

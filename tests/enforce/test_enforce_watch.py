@@ -131,11 +131,11 @@ async def test_f12_long_sets_are_not_listed_after_each_foreign_commit(node: Node
     node.enforcer._compare_took = 10.0  # as beside 100,000 grants
     listed: list[Set] = []
 
-    async def fetch(of: Set) -> list[Element]:
+    async def listing(of: Set) -> AsyncIterator[list[Element]]:
         listed.append(of)
-        return []
+        yield []
 
-    node.kernel.fetch_elements = fetch  # type: ignore[method-assign]  # only to see that it is not asked
+    node.kernel.iter_elements = listing  # type: ignore[method-assign]  # only to see that it is not asked
     (of,) = {of for of in node.enforcer.standing_sets() if of.name == "pods4"}
     ((key, _),) = node.elements("pods4").items()
     node.kernel.commit([Discard(of, key)])

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -178,9 +179,31 @@ def audited(site: Site, folder: Path, pod: Pod) -> str:
 # ---- F9
 
 
+OWN = [(server, is_tcp) for server in (topology.LISTEN4, topology.LISTEN6) for is_tcp in (False, True)]
+
+
+@pytest.mark.parametrize(("server", "is_tcp"), OWN)
+def test_f9_dns_to_our_own_address_needs_no_room_in_conntrack(own_site: Site, server: str, is_tcp: bool) -> None:
+    """Neither the question nor its answer becomes a connection; a question to another resolver does, since its answer is translated."""
+    pod = furnished(own_site)
+    own_site.lab.run("conntrack", "-F")
+    direct = pod.resolve("h2.many.example.net", server=server, is_tcp=is_tcp)
+    tracked = asked_connections(own_site, pod)
+    redirected = pod.resolve("h2.many.example.net", server="192.0.2.77", is_tcp=is_tcp)
+
+    assert direct.addresses == redirected.addresses != []
+    assert tracked == []
+    assert asked_connections(own_site, pod) != []
+
+
+def asked_connections(site: Site, pod: Pod) -> list[str]:
+    listed = site.lab.run("cat", "/proc/net/nf_conntrack").stdout.splitlines()
+    return [line for line in listed if "dport=53 " in line and any(ip_address(each).exploded in line for each in pod.addresses)]
+
+
 @pytest.mark.long
 def test_f9_full_conntrack_table_opens_nothing(own_site: Site) -> None:
-    """No room for one more connection: nothing passes that may not, and what may is back as soon as there is room.
+    """No room for one more connection: nothing passes that may not, our own address still answers, and what may is back with the room.
 
     The table's size is the machine's, and no namespace may change it: it is filled with a quarter of a million entries.
     """
@@ -190,11 +213,17 @@ def test_f9_full_conntrack_table_opens_nothing(own_site: Site) -> None:
     filled = own_site.lab.run(sys.executable, filler, str(size), timeout=300)
     assert filled.status == 0, filled.stderr
     assert int(own_site.lab.run("cat", "/proc/sys/net/netfilter/nf_conntrack_count").stdout) > size - 100
-    outcomes = {to: pod.connect(to, timeout=0.5).is_connected for to in (FORBIDDEN, topology.METADATA4)}
+    outcomes = {to: pod.connect(to, timeout=0.5).is_connected for to in (FORBIDDEN, topology.METADATA4, "198.18.0.1")}
+    refused = [pod.resolve("www.elsewhere.example", server=server, is_tcp=is_tcp).rcode for server, is_tcp in OWN]
+    cached = [pod.resolve("h1.many.example.net", server=server, is_tcp=is_tcp).addresses for server, is_tcp in OWN]
+    redirected = pod.resolve("h1.many.example.net", server="192.0.2.77", timeout=1)
     assert is_alive(own_site)
     own_site.lab.run("conntrack", "-F")
 
     assert not any(outcomes.values())
+    assert refused == ["NXDOMAIN"] * len(OWN)
+    assert all(addresses == ["198.18.0.1"] for addresses in cached)
+    assert redirected.rcode == "TIMEOUT"
     assert wait_for(lambda: pod.fetch("h5.many.example.net").is_connected)
 
 

@@ -14,7 +14,7 @@ from dnsfw.forwarder.events import (
     WaitForPod,
     identify,
 )
-from dnsfw.forwarder.exchange import refused_connection, reject
+from dnsfw.forwarder.exchange import reject, unread
 from dnsfw.forwarder.settings import ForwarderSettings, Refusal
 from dnsfw.forwarder.wire import Rejected, parse_query
 from dnsfw.policy.reasons import Reason
@@ -189,7 +189,7 @@ def test_b13_badvers() -> None:
 
 def test_a_connection_that_is_refused_leaves_a_record_alone() -> None:
     """Nobody has asked anything yet: no name, no response, but who came and why not."""
-    (effect,) = refused_connection(OVER_TCP, SELECTED)
+    (effect,) = unread(OVER_TCP, SELECTED, Reason.TOO_MANY_CONNECTIONS)
 
     assert effect == Record(
         QueryRecord(5.0, "shop", "app", "u1", SOURCE, "tcp", "", 0, "refused", "too-many-connections", "", -1, "", "", "", -1, 0, 0, 0)

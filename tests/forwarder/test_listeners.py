@@ -11,9 +11,10 @@ from ipaddress import ip_address
 import pytest
 
 from dnsfw.clock import SystemClock
+from dnsfw.forwarder.datagrams import Datagrams
 from dnsfw.forwarder.doors import ListenError, bind, open_door, try_endpoints
 from dnsfw.forwarder.listener_tcp import TcpListener
-from dnsfw.forwarder.listener_udp import ClientAddress, UdpListener, Way, listen_udp
+from dnsfw.forwarder.listener_udp import BATCH, LARGEST, MOST_UNSENT, ClientAddress, UdpListener, Way
 from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
 from dnsfw.forwarder.timers import Timers
 
@@ -27,11 +28,17 @@ class Echo:
         self.kept: list[tuple[Way, bytes, ClientAddress]] = []
         self.sources: list[tuple[str, str]] = []
         self.refused: list[str] = []
+        self.crowded_out: list[str] = []
+
+    def crowd_out(self, source: str) -> None:
+        self.crowded_out.append(source)
 
     def handle(self, data: bytes, source: str, transport: str, way: Way, address: ClientAddress) -> bool:
         self.sources.append((source, transport))
         if b"drop" in data:
             return False
+        if b"break" in data:
+            raise ZeroDivisionError
         if b"later" in data:
             self.kept.append((way, data, address))
         else:
@@ -46,10 +53,10 @@ class Echo:
             self.answer(*kept)
 
 
-async def udp(echo: Echo, host: str = "127.0.0.1") -> tuple[UdpListener, Endpoint]:
+def udp(echo: Echo, host: str = "127.0.0.1") -> tuple[UdpListener, Endpoint]:
     door = open_door(Endpoint(ip_address(host), 0))
     door.tcp.close()
-    return await listen_udp(door.udp, echo, asyncio.get_running_loop()), door.endpoint
+    return UdpListener(echo, door.udp, asyncio.get_running_loop()), door.endpoint
 
 
 @asynccontextmanager
@@ -127,7 +134,7 @@ async def eventually(holds: Callable[[], bool]) -> None:
 async def test_udp_answers_go_back_to_the_sender(host: str) -> None:
     """From the address and port that was asked, to those that asked; the source is the bare address."""
     loop, echo = asyncio.get_running_loop(), Echo()
-    listener, bound = await udp(echo, host)
+    listener, bound = udp(echo, host)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
         client.connect((host, bound.port))
@@ -149,9 +156,9 @@ async def test_udp_answers_go_back_to_the_sender(host: str) -> None:
 async def test_udp_b18_source_port_zero_is_dropped() -> None:
     """There is nobody to answer there: counted, and no more."""
     echo = Echo()
-    listener, _ = await udp(echo)
+    listener, _ = udp(echo)
 
-    listener.datagram_received(QUERY, ("127.0.0.1", 0))
+    listener.take(QUERY, sockaddr("127.0.0.1", 0))
 
     assert (echo.sources, listener.counts.port_zero) == ([], 1)
     listener.close()
@@ -159,38 +166,115 @@ async def test_udp_b18_source_port_zero_is_dropped() -> None:
 
 
 async def test_udp_sources_take_turns() -> None:
-    """Four hundred datagrams lie before another source's single one, and one of them is too long to wait: it is handled among the first."""
+    """Four hundred datagrams lie before another source's single one: that is handled among the first. Those too long to wait are told."""
     echo = Echo()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as crowd, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as single:
-        listener, bound = await udp(echo)
+        listener, bound = udp(echo)
         for client, source in ((crowd, "127.0.0.2"), (single, "127.0.0.3")):
             client.bind((source, 0))
             client.connect(("127.0.0.1", bound.port))
         for number in range(400):
-            crowd.send(QUERY + b"drop" + (bytes(2000) if number == 399 else b""))
+            crowd.send(QUERY + b"drop" + (bytes(2000) if number >= 398 else b""))
         single.send(QUERY + b"drop")
 
-        await eventually(lambda: len(echo.sources) == 400)
+        await eventually(lambda: len(echo.sources) == 399)
 
         assert echo.sources.index(("127.0.0.3", "udp")) < 200
-        assert listener.counts.crowded_out == 1
+        assert (listener.counts.crowded_out, echo.crowded_out) == (2, ["127.0.0.2"])
         listener.close()
         await asyncio.sleep(0.01)
 
 
-async def test_udp_answers_without_a_socket_or_room_are_counted() -> None:
-    """A full buffer or a closed socket: the answer is dropped, as the network might have done."""
-    listener, bound = await udp(Echo())
-    listener.pause_writing()
-    listener.send(QUERY, ("127.0.0.1", bound.port))
-    listener.resume_writing()
-    listener.close()
-    await asyncio.sleep(0.01)
+async def test_udp_answers_that_cannot_leave_are_counted() -> None:
+    """Too long, nobody's, of a closed socket, or nowhere to go: dropped, as the network might have done; those behind them leave."""
+    listener, bound = udp(Echo())
+    with client_of(bound) as client:
+        back = sockaddr(*client.getsockname())
+        listener.send(bytes(LARGEST + 1), back)
+        listener.send(QUERY, None)
+        listener.send(QUERY, sockaddr("127.0.0.1", 0))
+        listener.send(QUERY, back)
+        assert client.recv(512) == QUERY
+        listener.close()
+        listener.send(QUERY, back)
+        listener.close()
 
-    listener.send(QUERY, ("127.0.0.1", bound.port))
+    assert listener.counts.unsent == 4
+
+
+class Gate(Datagrams):
+    """A socket without room, until it is opened."""
+
+    is_open = False
+
+    def send(self, descriptor: int, count: int) -> int:
+        if not self.is_open:
+            raise BlockingIOError
+        return super().send(descriptor, count)
+
+
+async def test_udp_answers_wait_for_room_in_the_socket_and_are_bounded() -> None:
+    listener, bound = udp(Echo())
+    listener._out = gate = Gate(socket.AF_INET, BATCH, LARGEST)
+    with client_of(bound) as client:
+        for number in range(MOST_UNSENT + 5):
+            listener.send(b"%d" % number, sockaddr(*client.getsockname()))
+        unsent = listener.counts.unsent
+        gate.is_open = True
+        await eventually(lambda: not listener._answers)
+        received = [client.recv(512) for _ in range(BATCH + 2)]  # the client's own buffer does not hold them all
+
+    assert unsent == listener.counts.unsent == 5
+    assert received == [b"%d" % number for number in range(BATCH + 2)]
     listener.close()
 
-    assert listener.counts.unsent == 2
+
+async def test_udp_a_query_that_breaks_its_handler_costs_itself_alone() -> None:
+    """Those read in the same row are answered, one row or many."""
+    echo, failures = Echo(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    listener, bound = udp(echo)
+    with client_of(bound) as client:
+        for count in (6, 3 * BATCH):
+            for number in range(count):
+                client.send(QUERY + (b"break" if number == 2 else b""))
+            await eventually(lambda count=count: len(echo.sources) >= count)
+            assert [client.recv(512) for _ in range(count - 1)] == [QUERY] * (count - 1)
+            echo.sources.clear()
+
+    assert [type(failure) for failure in failures] == [ZeroDivisionError] * 2
+    listener.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_udp_answers_go_to_who_asked_however_many_come_at_once(host: str) -> None:
+    """Queries of many ports, answered at once, in the same turn of the loop, or later and in another order."""
+    echo = Echo()
+    listener, bound = udp(echo, host)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client_of(bound)) for _ in range(50)]
+        for number in range(150):
+            clients[number % 50].send(QUERY + b"%d " % number + (b"later" if number % 3 else b""))
+        await eventually(lambda: len(echo.sources) == 150)
+        echo.release()
+        await eventually(lambda: not listener._answers)
+        received = [sorted(int(client.recv(512)[len(QUERY) :].split()[0]) for _ in range(3)) for client in clients]
+
+    assert received == [[number, number + 50, number + 100] for number in range(50)]
+    listener.close()
+
+
+def client_of(bound: Endpoint) -> socket.socket:
+    """A client's socket whose every wait ends."""
+    client = socket.socket(socket.AF_INET if bound.address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    client.settimeout(20)
+    client.connect((str(bound.address), bound.port))
+    return client
+
+
+def sockaddr(host: str, port: int) -> bytes:
+    """struct sockaddr_in."""
+    return struct.pack("=H", socket.AF_INET) + struct.pack(">H4s8x", port, ip_address(host).packed)
 
 
 def test_an_address_that_the_node_lacks_is_told_how_to_give() -> None:

@@ -578,3 +578,19 @@ async def test_b17_a_connection_too_many_is_on_record() -> None:
         record = bench.records[0]
         assert (record.pod, record.transport, record.name, record.rcode) == ("a", "tcp", "", -1)
         assert bench.words() == [("refused", "too-many-connections")]
+
+
+async def test_b17_datagrams_crowded_out_are_on_record() -> None:
+    """More than one pod may have in line: nobody has read what they ask, so one record says it for a second's worth of them."""
+    async with ScriptedUpstream() as upstream, serving(upstream) as bench:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as crowd:
+            crowd.connect(bench.address)
+            for number in range(100):
+                crowd.send(query(text="www.elsewhere.example") + (bytes(2000) if number >= 98 else b""))
+            await eventually(lambda: len(bench.records) == 99)
+
+        told = [record for record in bench.records if record.reason == "crowded-out"]
+        assert [(record.pod, record.transport, record.name, record.decision, record.rcode) for record in told] == [
+            ("a", "udp", "", "refused", -1)
+        ]
+        assert bench.stats.dropped["too many in line"] == 2

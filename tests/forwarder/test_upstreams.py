@@ -5,6 +5,7 @@ import contextlib
 import os
 import resource
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from ipaddress import ip_address
@@ -33,7 +34,7 @@ from dnsfw.forwarder.inquiry import Failure, Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.server import State
 from dnsfw.forwarder.settings import Endpoint
 from dnsfw.forwarder.timers import Timers
-from dnsfw.forwarder.upstream_udp import PoolLimits
+from dnsfw.forwarder.upstream_udp import RUN, RUN_S, PoolLimits
 from dnsfw.forwarder.upstreams import Upstreams, UpstreamSettings
 from dnsfw.names import parse_name
 from dnsfw.policy.reasons import Reason
@@ -182,15 +183,21 @@ async def test_u2_without_tcp_an_exposed_question_is_asked_from_another_port() -
 
 
 async def test_questions_go_out_on_many_ports_with_many_ids() -> None:
-    """Ports and ids cannot be guessed from the former ones."""
+    """Ports and ids cannot be guessed from the former ones, but of questions at the same time few share a port."""
     async with ScriptedUpstream() as upstream, asking(upstream.endpoint) as asker:
         upstream.on_udp(TRUE)
 
-        for number in range(200):
+        for number in range(150):
             await asker.ask(f"n{number}.example.net")
+            await asyncio.sleep(2 * RUN_S)
+        apart = {asked.port for asked in upstream.asked}
+        await asyncio.gather(*(asker.ask(f"m{number}.example.net") for number in range(150)))
+        at_once = Counter(asked.port for asked in upstream.asked[150:])
 
-        assert len({asked.port for asked in upstream.asked}) > 32
-        assert len({asked.id for asked in upstream.asked}) > 190
+        assert len(apart) > 32
+        assert at_once.most_common(1)[0][1] <= 4 * RUN  # a port may be drawn more than once
+        assert len(at_once) >= 150 / RUN / 2
+        assert len({asked.id for asked in upstream.asked}) > 290
 
 
 async def test_a_port_is_left_after_so_many_uses() -> None:
@@ -395,7 +402,8 @@ async def test_f1_all_refusing_is_a_bounded_number_of_tries() -> None:
         outcome = await asker.ask(seconds=60.0)
 
         assert isinstance(outcome, Failure) and outcome.reason is Reason.UPSTREAM_FAILED
-        assert all(0 < server.refusals <= 3 for server in asker.servers)  # the kernel may hold back an ICMP error
+        assert all(server.refusals <= 3 for server in asker.servers)  # the kernel may hold back ICMP errors, even all of one's
+        assert any(server.refusals for server in asker.servers)
 
 
 async def test_f1_all_silent_ends_at_the_deadline() -> None:

@@ -156,7 +156,7 @@ class OneWay:
         self.sent.append((data, address))
 
     async def ask(self, data: bytes, source: str) -> None:
-        self.forwarder.handle(data, source, "udp", self, (source, 1))
+        self.forwarder.handle(data, source, "udp", self, source.encode())
         await self.settle()
 
     async def settle(self) -> None:

@@ -201,7 +201,9 @@ def test_what_is_no_plain_run_is_planned(odd) -> None:
     assert SetCoder(MAP).pack_run([GOOD, odd]) is None
 
 
-@pytest.mark.parametrize("flags", [frozenset(), frozenset({"interval"}), frozenset({"interval", "timeout"})], ids=" ".join)
+@pytest.mark.parametrize(
+    "flags", [frozenset(), frozenset({"interval"}), frozenset({"interval", "timeout"})], ids=lambda flags: " ".join(sorted(flags))
+)
 def test_runs_are_of_plain_maps_whose_elements_end(flags: frozenset[str]) -> None:
     """An interval is two elements or has two keys, and what has no timeout has no place for one."""
     of = nft.Set(TABLE, "odd", MAP.key, "mark", flags)

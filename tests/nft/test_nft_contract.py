@@ -569,3 +569,7 @@ async def test_a_thousand_changes_are_one_commit(lab: Lab) -> None:
     lab.kernel.commit([Put(GRANTS, key, 7, MINUTE) for key in keys])
     assert lab.held(GRANTS) == dict.fromkeys(keys, 7)
     assert {element.key for element in await lab.kernel.fetch_elements(GRANTS)} == set(keys)
+    assert lab.kernel.has_element(GRANTS, keys[0])
+    lab.kernel.commit([Discard(GRANTS, keys[0])])
+    assert not lab.kernel.has_element(GRANTS, keys.pop(0))
+    assert sorted([element.key async for part in lab.kernel.iter_elements(GRANTS) for element in part]) == sorted(keys)

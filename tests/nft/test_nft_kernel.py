@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import netns
@@ -475,3 +476,29 @@ async def test_a_list_that_nobody_waits_for_is_not_read_to_its_end() -> None:
     assert len(await kernel.fetch_elements(MAP)) == 2000
     socket.close()
     await kernel.close()
+
+
+@in_netns
+async def test_a_long_set_is_listed_in_parts() -> None:
+    """Whoever stops in between leaves no socket behind, and a set that is not there is an error."""
+    kernel = await RealKernel.open()
+    await kernel.apply(structure())
+    kernel.commit([Add(MAP, key(number), 1, 60_000) for number in range(2000)])
+    assert 1 < len([part async for part in kernel.iter_elements(MAP) if part]) < 20
+
+    before = open_files()
+    listing = kernel.iter_elements(MAP)
+    assert await anext(listing)
+    await listing.aclose()  # type: ignore[attr-defined]  # it is a generator
+    for _ in range(500):  # the thread may still hold it
+        if open_files() > before:
+            await asyncio.sleep(0.01)
+    assert open_files() == before
+
+    with pytest.raises(NotFoundError):
+        await anext(kernel.iter_elements(replace(MAP, name="nowhere")))
+    await kernel.close()
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -183,7 +183,7 @@ def test_removed_pod_takes_its_rows_along() -> None:
     ledger.remove_pod(A)
 
     assert len(ledger) == 1
-    assert not ledger.rows_of(A)
+    assert not ledger.addresses_of(A)
     assert ledger.row(B, ADDRESS) == row
 
 

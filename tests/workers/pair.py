@@ -124,7 +124,7 @@ class Pair:
         now, ledger = self.node.clock.now(), self.node.enforcer.state.ledger
         on_their_way = {frames.row_of(body) for kind, body in self.down.frames if kind is Kind.FORGET}
         for uid in self.mirror.ledger.pods():
-            for address, row in self.mirror.ledger.rows_of(uid).items():
+            for address, row in self.mirror.ledger.rows_of(uid):
                 owned = {(claim.permit.rule, claim.name): claim for claim in ledger.row(uid, address)}
                 for claim in (claim for claim in row if claim.until > now):
                     theirs = owned.get((claim.permit.rule, claim.name))
