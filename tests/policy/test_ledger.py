@@ -174,6 +174,17 @@ def test_rows_are_counted_and_dropped() -> None:
     assert ledger.row(B, ADDRESS) == NO_ROW
 
 
+def test_rows_are_kept_whole_however_many_claims_they_have() -> None:
+    """Their addresses are known apart from them; a pod that nobody knows has none."""
+    rows = [tuple(claim(WEB, f"{name}.example.net", 9) for name in "xyz"[:length]) for length in (1, 2, 3)]
+    of = {bytes((192, 0, 2, len(row))): row for row in rows}
+    ledger = Ledger()
+    ledger.accept({RowKey(A, address): row for address, row in of.items()})
+
+    assert dict(ledger.rows_of(A)) == {address: ledger.row(A, address) for address in of} == of
+    assert (list(ledger.addresses_of(A)), list(ledger.addresses_of(B))) == (list(of), [])
+
+
 def test_removed_pod_takes_its_rows_along() -> None:
     """Nothing of it is left, and removing it again is nothing."""
     ledger = Ledger()
