@@ -101,6 +101,7 @@ class Performer:
         # Not Counters: adding to one costs three times as much.
         self.decisions: defaultdict[str, int] = defaultdict(int)
         self.reasons: defaultdict[str, int] = defaultdict(int)
+        self._is_looking = False  # whether `_end_late` is to come
         self.stopping = False
         self.when_idle: Callable[[], None] | None = None
 
@@ -110,9 +111,8 @@ class Performer:
 
     def take(self, call: Call) -> None:
         """It is under way, until `end` or `leave`. All have the same time, so that the first that came is the first that is late."""
-        if not self.calls:
-            self._timers.add(self._clock.now(), self._end_late)
         self.calls[call] = None
+        self._look_later()
         self.in_flight.enter(call.owner)
 
     def begin(self, query: Query, sender: Sender, way: Way, address: ClientAddress) -> None:
@@ -129,13 +129,20 @@ class Performer:
         if not call.exchange.is_done:
             self.take(call)
 
+    def _look_later(self) -> None:
+        """One look for all, however often the last call ends and another one comes."""
+        if not self._is_looking:
+            self._is_looking = True
+            self._timers.add(self._clock.now(), self._end_late)
+
     def _end_late(self) -> None:
         """Comes every tick while anything is under way: cheaper than a timer for each, which hardly ever comes."""
+        self._is_looking = False
         late = self._clock.now() + TIMER_SECONDS
         while self.calls and (first := next(iter(self.calls))).deadline <= late:
             self.run(first, events.DeadlinePassed())
         if self.calls:
-            self._timers.add(self._clock.now(), self._end_late)
+            self._look_later()
 
     def _refusal(self, call: Call, now: Instant) -> Reason | None:
         if self.stopping:

@@ -90,11 +90,12 @@ class Patience(Generic[T]):
         self._clock = clock
         self._call = call
         self._waiting: deque[tuple[Instant, T]] = deque()
+        self._is_armed = False  # one timer for all
 
     def add(self, thing: T, since: Instant) -> None:
-        if not self._waiting:
-            self._timers.add(since + self._seconds, self._on_due)
         self._waiting.append((since, thing))
+        if not self._is_armed:
+            self._arm()
 
     def close(self) -> None:
         self._waiting.clear()
@@ -106,5 +107,10 @@ class Patience(Generic[T]):
                 since, thing = waiting.popleft()
                 self._call(thing, since)
         finally:
+            self._is_armed = False
             if waiting:
-                self._timers.add(waiting[0][0] + self._seconds, self._on_due)
+                self._arm()
+
+    def _arm(self) -> None:
+        self._is_armed = True
+        self._timers.add(self._waiting[0][0] + self._seconds, self._on_due)

@@ -18,6 +18,7 @@ from dnsfw.clock import SystemClock
 from dnsfw.forwarder.doors import ListenError
 from dnsfw.forwarder.service import Forwarder, ForwarderStats
 from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
+from dnsfw.forwarder.timers import TICK_SECONDS
 from dnsfw.names import Name, parse_name, parse_pattern
 from dnsfw.policy.compile import compile_snapshot
 from dnsfw.policy.grants import Granted, GrantOutcome, NotGranted, Told
@@ -578,6 +579,24 @@ async def test_b17_a_connection_too_many_is_on_record() -> None:
         record = bench.records[0]
         assert (record.pod, record.transport, record.name, record.rcode) == ("a", "tcp", "", -1)
         assert bench.words() == [("refused", "too-many-connections")]
+
+
+async def test_late_queries_are_looked_for_by_one_timer() -> None:
+    """However often the last query under way ends and another one comes: each one's timer would stay while anything is under way."""
+    gate = asyncio.Event()
+    async with ScriptedUpstream() as upstream, serving(upstream) as bench:
+        with pod(bench) as client:
+            upstream.on_udp(TRUE)
+            for number in range(20):
+                await client.asks(f"n{number}.example.net")
+            upstream.on_udp(hold(gate), TRUE)
+            client.ask("held.example.net")
+            await upstream.has_been_asked(21)
+            await asyncio.sleep(4 * TICK_SECONDS)
+            looks = [timer for bucket in bench.forwarder._timers._buckets.values() for timer in bucket if "_end_late" in str(timer.call)]
+            gate.set()
+
+        assert len(looks) == 1
 
 
 async def test_b17_datagrams_crowded_out_are_on_record() -> None:

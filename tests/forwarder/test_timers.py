@@ -145,6 +145,21 @@ def test_patience_survives_a_call_that_raises() -> None:
     assert bench.tick_after(2 * TICK_SECONDS) == ["other"]
 
 
+def test_patience_has_one_timer_however_often_a_call_waits_anew() -> None:
+    """The last one that waits is told, and waits again at once: not once more as a timer each time."""
+    bench = Bench()
+    waits: Patience[str] = Patience(1.0, bench.timers, bench.clock, lambda word, _since: waits.add(word, bench.clock.now()))
+    waits.add("a", bench.clock.now())
+    for _ in range(20):
+        bench.tick_after(1.2)
+
+    assert armed(bench.timers) == 1
+
+
+def armed(timers: Timers) -> int:
+    return sum(map(len, timers._buckets.values()))
+
+
 def test_closed_patience_calls_nobody() -> None:
     """What still waits is forgotten."""
     bench = Bench()
