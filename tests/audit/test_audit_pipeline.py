@@ -50,6 +50,14 @@ def writer_of(pid: int) -> int:
     raise AssertionError("no writer is running")
 
 
+async def test_the_writer_does_not_interrupt_who_wakes_it(start: Make) -> None:
+    """It is scheduled as a batch job is, with its full share; the loop's own process as ever."""
+    await start()
+
+    assert os.sched_getscheduler(writer_of(os.getpid())) == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 async def test_records_reach_the_disk_while_running_and_at_the_stop(start: Make, path: Path) -> None:
     """A lone record is on disk soon, a burst as well, and the stop writes what waits."""
     pipeline = await start()
