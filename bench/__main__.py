@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench import lab, report
-from bench.cases import audit, grants, latency, packets, rules, throughput, workers
+from bench.cases import audit, grants, latency, neighbours, packets, rules, throughput, workers
 from bench.figures import Result
 from bench.servers import CoreDns, Dnsmasq, Unbound
 from bench.setup import Setup, available
@@ -29,6 +29,7 @@ CASES: Mapping[str, Callable[[Setup], Result]] = {
     "search": throughput.others(throughput.SEARCH),
     "store": throughput.others(throughput.STORE),
     "latency": latency.latency,
+    "neighbours": neighbours.neighbours,
     "audit": audit.audit,
     "workers": workers.workers,
     "commits": grants.commits,

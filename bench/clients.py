@@ -12,9 +12,11 @@ import time
 from ipaddress import ip_address
 from statistics import median
 
+from bench.lab import FIRST_PORT
 from dnsfw.demo.namespaces import NEW_NETWORK, setns
 
 PORT = 443
+_ABUSER = 99  # the number of the pod that sends abuse
 _RESET = struct.pack("ii", 1, 0)  # linger of 0 s: no TIME_WAIT fills the table
 _PAYLOAD = bytes(64)
 
@@ -52,6 +54,33 @@ def packets(pods: str, address: str, count: int) -> float:
             return count / (time.perf_counter() - begun)
 
 
+def abuse(address: str, port: int, rate: int, seconds: float) -> int:
+    """Noise, loops of compression, other opcodes and classes, ANY, names that no rule allows; how many were sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as made:
+        made.bind(("", FIRST_PORT + _ABUSER))
+        made.connect((address, port))
+        begun, sent = time.monotonic(), 0
+        while (passed := time.monotonic() - begun) < seconds:
+            while sent < passed * rate:
+                made.send(_hostile(sent))
+                sent += 1
+            time.sleep(0.01)
+    return sent
+
+
+def _hostile(number: int) -> bytes:
+    question = b"\x09%09d\x07example\x03org\0" % number
+    kinds = (
+        os.urandom(1 + number % 600),
+        os.urandom(2) + b"\1\0\0\1\0\0\0\0\0\0\xc0\x0c\0\1\0\1",
+        os.urandom(2) + b"\x28\0\0\1\0\0\0\0\0\0" + question + b"\0\1\0\1",
+        os.urandom(2) + b"\1\0\0\1\0\0\0\0\0\0" + question + b"\0\x10\0\3",
+        os.urandom(2) + b"\1\0\0\1\0\0\0\0\0\0" + question + b"\0\xff\0\1",
+        os.urandom(2) + b"\1\0\0\1\0\0\0\0\0\0" + question + b"\0\1\0\1",
+    )
+    return kinds[number % len(kinds)]
+
+
 def _enter(namespace: str) -> None:
     """For sockets to come; one that is open stays where it was opened."""
     opened = os.open(namespace, os.O_RDONLY)
@@ -65,5 +94,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["connects", pods, first, count]:
             print(connects(pods, first, int(count)))
+        case ["abuse", address, port, rate, seconds]:
+            print(abuse(address, int(port), int(rate), float(seconds)))
         case ["packets", pods, address, count]:
             print(packets(pods, address, int(count)))

@@ -57,9 +57,13 @@ def put(
     rate: int = 0,
     outstanding: int = OUTSTANDING,
     pods: int = PODS,
+    first: int = 0,
     is_pod: bool = True,
 ) -> Load:
-    """is_once: no question twice. rate: queries/s at most; then each latency is kept. is_pod: from the pods, else from their namespace."""
+    """first: number of the first pod. is_once: no question twice. rate: queries/s at most; then each latency is kept.
+
+    is_pod: from the pods, else from their namespace.
+    """
     command = [
         "dnsperf",
         "-s",
@@ -74,7 +78,7 @@ def put(
         str(_TIMEOUT_S),
     ]
     command += ["-c", str(pods), "-T", "1", "-q", str(outstanding), "-a", LOAD]
-    command += ["-x", str(FIRST_PORT)] if is_pod else []
+    command += ["-x", str(FIRST_PORT + first)] if is_pod else []
     command += ["-n", "1"] if is_once else []
     command += ["-Q", str(rate), "-v"] if rate else []
     return _read(run(lab.pods(command), timeout_s=seconds + 60))

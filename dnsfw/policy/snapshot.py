@@ -24,6 +24,8 @@ __all__ = ["NameVerdict", "Permit", "Policy", "Snapshot", "Stance", "Step", "Sub
 
 MEMORY = 8192
 """Judgements that a policy remembers, of each kind: about 200 bytes each."""
+PARENTS = 2048
+"""Of those of names that no rule writes out, one for each parent: few in use, but as many as somebody likes to make up."""
 
 _UNTOUCHED = NameVerdict(is_resolved=True, is_granting=False, reason=Reason.NOT_SELECTED)
 _CLUSTER = NameVerdict(is_resolved=True, is_granting=False, reason=Reason.CLUSTER_NAME)
@@ -137,12 +139,12 @@ class Policy:
             return found
         if name in self._suffixes or self._indexes.names.written_out(name) or name == ROOT:
             found = self._find(name)
-            _remember(self._by_name, name, found)
+            _remember(self._by_name, name, found, MEMORY)
             return found
         parent = Name(name[1 + name[0] :])
         if (found := self._by_parent.get(parent)) is None:
             found = self._find(name)
-            _remember(self._by_parent, parent, found)
+            _remember(self._by_parent, parent, found, PARENTS)
         return found
 
     def _find(self, name: Name) -> _Found:
@@ -159,7 +161,7 @@ class Policy:
             permits = permits_of(judgement)
             verdict = (verdict_of if self.settings.is_dns_filtered else unfiltered_verdict_of)(judgement, bool(permits))
             found = _Found(verdict, permits, hits)
-            _remember(self._by_hits, hits, found)
+            _remember(self._by_hits, hits, found, MEMORY)
         return found
 
     def _reach(self, address: bytes) -> _Reach:
@@ -169,7 +171,7 @@ class Policy:
             is_protected_ = self._protection.covers(address)
             index = self._indexes.protected_networks if is_protected_ else self._indexes.networks
             reach = _Reach(is_protected_, index.find(address))
-            _remember(self._reaches, address, reach)
+            _remember(self._reaches, address, reach, MEMORY)
         return reach
 
 
@@ -177,8 +179,8 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
-def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value) -> None:
-    if len(memory) >= MEMORY:
+def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
+    if len(memory) >= most:
         memory.clear()
     memory[key] = value
 

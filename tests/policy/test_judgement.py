@@ -372,7 +372,8 @@ def test_names_are_judged_by_their_own_parents(parent: str, other: str) -> None:
 
 def test_memory_is_bounded_and_invisible(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of names empties the memory instead of growing it, and every answer stays the same."""
-    monkeypatch.setattr(snapshots, "MEMORY", 4)
+    for bound in ("MEMORY", "PARENTS"):
+        monkeypatch.setattr(snapshots, bound, 4)
     of = policy(ALLOW_A, rule("n", peer("*.example.net", on=["udp/53"]), peer("192.0.2.1/32", on=["tcp/1"])))
     asked = [(parse_name(f"x.p{n}.example.net"), packed(f"192.0.2.{n}")) for n in range(9)]
     first, sizes = [], []
