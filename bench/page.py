@@ -11,7 +11,7 @@ from typing import Any
 from bench import plots
 
 _ORDER = (
-    *("forwarded", "cached", "latency", "audit", "commits", "million", "rules", "connect"),
+    *("forwarded", "cached", "latency", "neighbours", "audit", "commits", "million", "rules", "connect"),
     *("zipf", "refused", "search", "store", "adopt", "workers"),
 )
 _HEAD = """# Performance
