@@ -23,7 +23,6 @@ _FLOOD = 100_000  # names a second at most
 _ALONE = "alone"
 _MOST_GRANTS = 5_000  # the quiet pod makes 2,000 in a round, the other one so many within a second
 _PASSED = "past its limit of grants"
-Crowd = Callable[[], object]
 
 
 def neighbours(setup: Setup) -> Result:

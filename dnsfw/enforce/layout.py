@@ -327,22 +327,26 @@ def direct_body(layout: Layout) -> tuple[str, ...]:
     Not those that we take from another resolver (`intercept`): their answers are translated back. The node's own processes ask over
     loopback, whose packets bear a connection before they arrive.
     """
-    own = ((family_of(address.packed), address) for address in layout.settings.own)
     return tuple(
-        f'iifname != "lo" {family.ip} daddr {address} meta l4proto {TCP_AND_UDP} th dport 53 '
-        f"update @{layout.sets_of(family).direct.name} {{ {family.ip} saddr . meta l4proto . th sport }} notrack"
-        for family, address in own
+        f'iifname != "lo" {ip} daddr {address} meta l4proto {TCP_AND_UDP} th dport 53 '
+        f"update @{direct} {{ {ip} saddr . meta l4proto . th sport }} notrack"
+        for ip, address, direct in _own_addresses(layout)
     )
 
 
 def answers_body(layout: Layout) -> tuple[str, ...]:
     """The answers go as their questions came. Where the set was full, both are tracked."""
-    own = ((family_of(address.packed), address) for address in layout.settings.own)
     return tuple(
-        f"{family.ip} saddr {address} meta l4proto {TCP_AND_UDP} th sport 53 "
-        f"{family.ip} daddr . meta l4proto . th dport @{layout.sets_of(family).direct.name} notrack"
-        for family, address in own
+        f"{ip} saddr {address} meta l4proto {TCP_AND_UDP} th sport 53 {ip} daddr . meta l4proto . th dport @{direct} notrack"
+        for ip, address, direct in _own_addresses(layout)
     )
+
+
+def _own_addresses(layout: Layout) -> Iterator[tuple[str, IPAddress, str]]:
+    """Each with its family's word, and the name of the family's set of direct questions."""
+    for address in layout.settings.own:
+        family = family_of(address.packed)
+        yield family.ip, address, layout.sets_of(family).direct.name
 
 
 def source_body(layout: Layout) -> tuple[str, ...]:

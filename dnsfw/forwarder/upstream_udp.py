@@ -212,7 +212,7 @@ class UdpPool:
             self._on_datagram(carrier, data)
 
     def _read(self, carrier: UdpSocket) -> list[bytes]:
-        if carrier.live == 1:  # it is the only one to come: 0.5 µs less
+        if carrier.live == 1:  # it is the only one to come: 1.2 µs for 3.5, interpreted
             return [carrier.socket.recv(RECEIVE_BYTES)]
         return [self._in.datagram(slot) for slot in range(self._in.receive(carrier.socket.fileno()))]
 

@@ -402,8 +402,9 @@ async def test_f1_all_refusing_is_a_bounded_number_of_tries() -> None:
         outcome = await asker.ask(seconds=60.0)
 
         assert isinstance(outcome, Failure) and outcome.reason is Reason.UPSTREAM_FAILED
-        assert all(server.refusals <= 3 for server in asker.servers)  # the kernel may hold back ICMP errors, even all of one's
-        assert any(server.refusals for server in asker.servers)
+        # The kernel sends ICMP errors at a bounded rate: where one is held back the try is silent, which is pause enough for one more.
+        silent = sum(server.timeouts for server in asker.servers)
+        assert all(3 <= server.refusals + server.timeouts <= 3 + silent for server in asker.servers)
 
 
 async def test_f1_all_silent_ends_at_the_deadline() -> None:
