@@ -134,7 +134,7 @@ def insert_figures(site: Site, pod: Pod) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("count", [pytest.param(600, id="short"), pytest.param(20_000, id="full", marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [pytest.param(600, id="short"), pytest.param(100_000, id="full", marks=pytest.mark.long)])
 def test_no_answer_before_the_kernel(busy: tuple[Site, list[Pod]], figures: dict, count: int) -> None:
     """With a kernel kept busy by somebody else: an independent witness sees each element committed before it sees the answer."""
     site, pods = busy
