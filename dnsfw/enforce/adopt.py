@@ -12,8 +12,9 @@ from ipaddress import ip_address
 import structlog
 
 from dnsfw.enforce.batches import batches
+from dnsfw.enforce.chains import base_chains
 from dnsfw.enforce.found import Found, grant_sets, sort_elements, sort_numbers
-from dnsfw.enforce.layout import RULE_SETS, base_chains
+from dnsfw.enforce.layout import RULE_SETS
 from dnsfw.enforce.reconcile import Reconciler
 from dnsfw.enforce.state import State
 from dnsfw.enforce.structure import Standing, Structure

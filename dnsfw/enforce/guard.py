@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
-from dnsfw.enforce.layout import MANGLE, Layout
+from dnsfw.enforce.chains import MANGLE
+from dnsfw.enforce.layout import Layout
 from dnsfw.enforce.settings import EnforceSettings
 from dnsfw.enforce.targets import Place
 from nft.changes import Change, Discard, Put

@@ -6,7 +6,8 @@ Pure. Chains are named by the policy's content, so the same policy has the same 
 from collections.abc import Iterable
 from hashlib import blake2b
 
-from dnsfw.enforce.layout import FAMILIES, NAMED_PROTOCOLS, Family, Layout, open_body
+from dnsfw.enforce.chains import NAMED_PROTOCOLS, open_body
+from dnsfw.enforce.layout import FAMILIES, Family, Layout
 from dnsfw.policy.model import Action, IPNetwork, RuleRef
 from dnsfw.policy.ports import ICMP, SCTP, TCP, UDP, PortSet
 from dnsfw.policy.snapshot import Policy, Stance, Step

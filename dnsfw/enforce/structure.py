@@ -10,7 +10,8 @@ from ipaddress import ip_network
 
 import structlog
 
-from dnsfw.enforce.layout import FAMILIES, Layout, base_chains, common_chains, rules_of
+from dnsfw.enforce.chains import base_chains, common_chains, rules_of
+from dnsfw.enforce.layout import FAMILIES, Layout
 from dnsfw.enforce.policy_chain import policy_chains
 from dnsfw.enforce.targets import interval_members, rule_sets
 from dnsfw.policy.model import PolicySettings
