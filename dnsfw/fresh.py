@@ -20,6 +20,7 @@ from dnsfw.forwarder.answer import NO_TTL, Answer
 from dnsfw.forwarder.edns import opt_record
 from dnsfw.forwarder.exchange import BLOCKED, LEAST_RECORD, REFUSAL_RCODES, Exchange
 from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery
+from dnsfw.forwarder.line import FEW
 from dnsfw.forwarder.listener_udp import ClientAddress, Way
 from dnsfw.forwarder.perform import GRANT_SECONDS, TIMER_SECONDS, Call, Performer
 from dnsfw.forwarder.settings import ForwarderSettings
@@ -169,7 +170,8 @@ class Fresh:
         if (hit := self._cache.find(shared_key, now)) is None:
             performer.take(flight)
             head, tail = flight.shape.ask
-            performer.upstreams.ask(UpstreamQuery(head + key + tail, key, shared_key), now + self._patience, flight.on_outcome)
+            asked = _new(UpstreamQuery, (head + key + tail, key, shared_key, flight.source, None))
+            performer.upstreams.ask(asked, now + self._patience, flight.on_outcome)
             return Taken.ASKED
         received, age = hit
         if not self._is_plain(received.answer, flight):
@@ -194,6 +196,8 @@ class Fresh:
         answer = replied.received.answer
         ttl = answer.ttl - replied.age
         self._grants.request(flight.who.subject, flight.name, answer.addresses, ttl if ttl > 0 else 0, flight.on_granted)
+        if len(self._performer.in_flight) <= FEW:
+            self._grants.flush()
 
     def on_granted(self, flight: Flight, outcome: GrantOutcome) -> None:
         performer, replied, response = self._performer, flight.replied, None

@@ -105,6 +105,9 @@ class Enforcer:
     def request(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
         self._installer.request(subject, name, addresses, ttl, then)
 
+    def flush(self) -> None:
+        self._installer.flush()
+
     async def start(self, snapshot: Snapshot) -> None:
         """Take over the table that stands, or build it; NftError if neither can be done."""
         if self.state.guard.table is not None:

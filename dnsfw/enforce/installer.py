@@ -63,6 +63,7 @@ class Installer:
         self._next: list[Waiting] = []
         self._next_size = 0
         self._waiting: Turns[Waiting] = Turns(WAITING_BOUND, 2 * WAITING_BOUND)
+        self._is_due = False
 
     def request(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
         ask = _new(Ask, (subject, name, tuple(addresses), ttl))
@@ -84,8 +85,7 @@ class Installer:
 
     def _line_up(self, ask: Ask, then: Told) -> None:
         """The first of a turn need no queue; once more is asked than a turn takes, everybody queues."""
-        if not self._next and not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
+        self._expect()
         waiting = _new(Waiting, (ask, then, self._state.clock.now()))
         if not self._waiting and self._next_size < TURN_ADDRESSES:
             self._next.append(waiting)
@@ -103,14 +103,26 @@ class Installer:
     def _held(self, ask: Ask) -> Granted | None:
         return held(self._state.ledger, ask, wanted_of(ask, self._state.clock.now()), partial(self._deferred, ask.subject))
 
-    def _flush(self) -> None:
+    def _expect(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._on_due)
+
+    def _on_due(self) -> None:
+        self._is_due = False
+        self.flush()
+
+    def flush(self) -> None:
+        """What waits, or as much of it as one transaction takes."""
+        if not self._next and not self._waiting:
+            return
         waiting, size = self._next, self._next_size
         self._next, self._next_size = [], 0
         while self._waiting and size < TURN_ADDRESSES:
             waiting.append(self._waiting.take())
             size += len(waiting[-1].ask.addresses)
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._expect()
         outcomes = self._install([ask for ask, _, _ in waiting])
         late = self._state.clock.now() - self._state.settings.commit_deadline_s
         for (_, then, asked_at), outcome in zip(waiting, outcomes, strict=True):

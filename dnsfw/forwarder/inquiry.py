@@ -16,12 +16,13 @@ from dnsfw.policy.reasons import Reason
 class UpstreamQuery(NamedTuple):
     """`message` as upstream gets it, but for its id, which is 0; `key` is its question; `shared_key`: who asks the same shares the answer.
 
-    exact: the question in the letters' case that an answer must have, if it must.
+    source: whose turn its answer takes. exact: the question in the letters' case that an answer must have, if it must.
     """
 
     message: bytes
     key: bytes
     shared_key: bytes
+    source: str = ""
     exact: bytes | None = None
 
 
@@ -62,11 +63,11 @@ class Inquiry:
 
     __slots__ = (
         *("asked_at", "carriers", "deadline", "exact", "fallback", "is_done", "is_over_tcp", "key", "message", "order"),
-        *("resends", "shared_key", "timer", "tried_at", "turn", "waiters"),
+        *("resends", "shared_key", "source", "timer", "tried_at", "turn", "waiters"),
     )
 
     def __init__(self, query: UpstreamQuery, order: tuple[int, ...], asked_at: Instant, deadline: Instant, waiter: Waiter) -> None:
-        self.message, self.key, self.shared_key, self.exact = query
+        self.message, self.key, self.shared_key, self.source, self.exact = query
         self.order = order
         self.asked_at = asked_at
         self.deadline = deadline

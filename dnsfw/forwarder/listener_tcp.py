@@ -21,7 +21,7 @@ from dnsfw.forwarder.timers import Timers
 from dnsfw.policy.turns import Turns
 
 TURN_MESSAGES = 4
-TURNS_IN_A_ROW = 8
+TURNS_IN_A_ROW = 4
 MAX_IN_LINE = 1 << 30  # no bound of its own: a connection is in line at most once, and connections are bounded
 MAX_UNREAD_BYTES = 256 << 10
 SWEEP_SECONDS = 0.25

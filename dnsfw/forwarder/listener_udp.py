@@ -4,9 +4,8 @@ May touch its socket and the loop's reader and writer for it. Always true: what 
 dropped and counted, never queued without bound; where queries come faster than they are handled, sources take turns, so that a pod's
 flood costs itself its queries and no other pod a single one.
 
-At most BATCH datagrams are read and handled in a row. When so many came, there may be more behind them: these are taken off the socket at
-once, which takes 1 µs each where handling takes 10 to 20, and wait in line by source. The answers of what was handled in a row leave
-together; one that comes later leaves at once, or, where many queries come at a time, with the others of its turn of the loop.
+A few datagrams are handled where they were read. More, or more than that under way, and all are taken off the socket at once, which takes
+1 µs each where handling takes 10 to 20, and stand in line by source. The answers of what is done in a row leave together.
 """
 
 import asyncio
@@ -15,14 +14,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dnsfw.forwarder.datagrams import Datagrams
-from dnsfw.policy.turns import Turns
+from dnsfw.forwarder.line import FEW, Line
 
 BATCH = 32
-FEW = 8
-"""Read in a row, from which on it is worth while to let answers wait for each other until the end of the turn."""
-
 TAKEN_AT_ONCE = 512
-WAITING_PER_SOURCE, WAITING = 4096, 16_384  # more than the socket's buffer holds: a burst that fitted there is not cut short here
 LARGEST = 4096  # octets, of what is read or sent; no answer is longer (respond.HIGHEST_LIMIT), and a longer query is found to be cut
 LARGEST_WAITING = 1500  # no query is that long, and lines must not hold what nobody asked
 MOST_UNSENT = 1024
@@ -71,7 +66,7 @@ class UdpListenerCounts:
 class UdpListener:
     """One address. `bound`: its socket, which is its own from now on."""
 
-    def __init__(self, handler: Handler, bound: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, handler: Handler, bound: socket.socket, loop: asyncio.AbstractEventLoop, line: Line) -> None:
         self._handle = handler.handle
         self._crowd_out = handler.crowd_out
         self._socket = bound
@@ -80,22 +75,20 @@ class UdpListener:
         self._loop = loop
         self._in = Datagrams(bound.family, BATCH, LARGEST)
         self._out = Datagrams(bound.family, BATCH, LARGEST)
-        self._turns: Turns[tuple[bytes, SocketAddress]] = Turns(WAITING_PER_SOURCE, WAITING)
+        self._line = line
         self._sources: dict[bytes, str] = {}
         self._crowds: set[str] = set()  # told of lately
         self._answers: list[tuple[bytes, SocketAddress]] = []  # not yet sent
-        self._is_gathering = self._are_many = self._is_due = self._is_full = self._is_closed = False
+        self._is_gathering = self._is_due = self._is_full = self._is_closed = False
         self.counts = UdpListenerCounts()
+        line.at_end.append(self._send_answers)
         loop.add_reader(bound, self._on_readable)
 
     def _on_readable(self) -> None:
         count = self._receive()
-        self._are_many = count >= FEW
-        if count < BATCH and not self._turns:
+        if count <= FEW and self._line.is_short:
             self._take_all(count)
             return
-        if not self._turns:
-            self._loop.call_soon(self._take_turns)
         self._line_up(count)
         for _ in range(TAKEN_AT_ONCE // BATCH):
             if count < BATCH:
@@ -141,7 +134,7 @@ class UdpListener:
         for slot in range(count):
             data, name = self._in.datagram(slot), self._in.name(slot)
             source = self._source_of(name)
-            if len(data) > LARGEST_WAITING or not self._turns.put(source, (data, name)):
+            if len(data) > LARGEST_WAITING or not self._line.put_question(source, self.take, data, name):
                 self._drop_unread(source)
 
     def _drop_unread(self, source: str) -> None:
@@ -153,16 +146,6 @@ class UdpListener:
         self._crowds.add(source)
         self._crowd_out(source)
 
-    def _take_turns(self) -> None:
-        self._is_gathering = True
-        for _ in range(min(BATCH, len(self._turns))):
-            data, name = self._turns.take()
-            self.take(data, name)
-        self._is_gathering = False
-        self._send_answers()
-        if self._turns:
-            self._loop.call_soon(self._take_turns)
-
     # ---- answers
 
     def send(self, data: bytes, address: ClientAddress) -> None:
@@ -170,13 +153,13 @@ class UdpListener:
             self.counts.unsent += 1
             return
         self._answers.append((data, address))
-        if self._is_gathering or self._is_full or self._is_due:
+        if self._is_gathering or self._is_full or self._is_due or self._line.is_turn:
             return
-        if self._are_many:
-            self._is_due = True
-            self._loop.call_soon(self._send_answers)
+        if self._line.is_short:
+            self._send_answers()
             return
-        self._send_answers()
+        self._is_due = True
+        self._loop.call_soon(self._send_answers)
 
     def _send_answers(self) -> None:
         self._is_due = False
@@ -210,6 +193,7 @@ class UdpListener:
             return
         self._send_answers()
         self._is_closed = True
+        self._line.at_end.remove(self._send_answers)
         self.counts.unsent += len(self._answers)
         self._answers.clear()
         self._loop.remove_reader(self._socket)

@@ -250,7 +250,7 @@ class Performer:
             received, age = hit
             return events.Replied(received, self.identity(call.source), age, is_cached=True)
         deadline = max(call.exchange.deadline - GRANT_SECONDS - TIMER_SECONDS, now)
-        asked = UpstreamQuery(make_upstream_query(query), query.key, query.shared_key)
+        asked = UpstreamQuery(make_upstream_query(query), query.key, query.shared_key, call.source)
         self.upstreams.ask(asked, deadline, partial(self.on_outcome, call))
         return None
 

@@ -16,6 +16,7 @@ from dnsfw.forwarder import wire
 from dnsfw.forwarder.account import TCP, UDP, Sender
 from dnsfw.forwarder.cache import CacheStats
 from dnsfw.forwarder.doors import Door, open_door
+from dnsfw.forwarder.line import Line
 from dnsfw.forwarder.listener_tcp import TcpListener
 from dnsfw.forwarder.listener_udp import ClientAddress, UdpListener, Way
 from dnsfw.forwarder.perform import InterfaceOf, Performer, SnapshotOf, UnreadyOf
@@ -90,9 +91,10 @@ class Forwarder:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._timers = Timers(loop, clock)
-        self._upstreams = Upstreams(
-            UpstreamSettings(addresses=settings.upstreams, try_seconds=settings.upstream_seconds), loop, clock, self._timers
-        )
+        self._line = Line(loop, lambda: len(self._performer.in_flight))
+        self._line.at_end.append(grants.flush)
+        upstreams = UpstreamSettings(addresses=settings.upstreams, try_seconds=settings.upstream_seconds)
+        self._upstreams = Upstreams(upstreams, loop, clock, self._timers, self._line)
         self._performer = Performer(
             settings,
             snapshot=snapshot,
@@ -162,7 +164,7 @@ class Forwarder:
         )
 
     async def _listen(self, door: Door) -> None:
-        self._udp.append(UdpListener(self, door.udp, self._loop))
+        self._udp.append(UdpListener(self, door.udp, self._loop, self._line))
         refused = self._on_connection_refused
         tcp = TcpListener(self, self._settings, loop=self._loop, clock=self._clock, timers=self._timers, on_refused=refused)
         self._tcp.append(tcp)

@@ -18,6 +18,7 @@ from dnsfw.clock import Clock, Instant
 from dnsfw.forwarder import wire
 from dnsfw.forwarder.health import Health
 from dnsfw.forwarder.inquiry import Failure, Inquiry, Reply, UpstreamQuery, Waiter
+from dnsfw.forwarder.line import Line
 from dnsfw.forwarder.server import Server, ServerStats
 from dnsfw.forwarder.settings import Endpoint
 from dnsfw.forwarder.timers import Patience, Timers
@@ -64,8 +65,9 @@ class UpstreamStats(NamedTuple):
 class Upstreams:
     """All upstreams, and all questions on their way to them."""
 
-    def __init__(self, settings: UpstreamSettings, loop: asyncio.AbstractEventLoop, clock: Clock, timers: Timers) -> None:
+    def __init__(self, settings: UpstreamSettings, loop: asyncio.AbstractEventLoop, clock: Clock, timers: Timers, line: Line) -> None:
         self._settings = settings
+        self._line = line
         self._now = clock.now
         self._timers = timers
         self._joinable: dict[bytes, Inquiry] = {}
@@ -137,8 +139,10 @@ class Upstreams:
         elif data[3] & wire.RCODE in (wire.SERVFAIL, wire.REFUSED) and inquiry.fallback is None and len(inquiry.order) > 1:
             inquiry.fallback = reply
             self._try_next(inquiry, now)
-        else:
+        elif self._line.is_short:
             self._finish(inquiry, reply)
+        else:
+            self._line.put_answer(inquiry.source, self._finish, inquiry, reply)
 
     def on_refused(self, server: Server, inquiry: Inquiry) -> None:
         self._note_refused(server, inquiry.tried_at)
@@ -232,6 +236,8 @@ class Upstreams:
         self._finish(inquiry, Failure(reason, detail or "no upstream has answered", self._now() - inquiry.asked_at))
 
     def _finish(self, inquiry: Inquiry, outcome: Reply | Failure) -> None:
+        if inquiry.is_done:
+            return  # while its answer stood in line, its time ran out
         self._in_flight.discard(inquiry)
         if self._joinable.get(inquiry.shared_key) is inquiry:
             del self._joinable[inquiry.shared_key]

@@ -47,3 +47,7 @@ class Grants(Protocol):
         is to do, else within a second. No future, no task: 8 µs less for each answer.
         """
         ...
+
+    def flush(self) -> None:
+        """Nothing more is to come in this turn of the loop: what was asked in it need not wait for its end."""
+        ...

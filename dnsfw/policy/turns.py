@@ -25,6 +25,11 @@ class Turns(Generic[T]):
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def owners(self) -> int:
+        """How many have something waiting."""
+        return len(self._ring)
+
     def put(self, owner: Hashable, thing: T) -> bool:
         """False, and nothing is kept, where the owner has too many."""
         queue = self._waiting.get(owner)

@@ -42,6 +42,7 @@ class Asking:
         self._timers = timers
         self._pending: dict[int, _Pending] = {}
         self._line: list[RemoteAsk] = []
+        self._is_due = False
         self._number = 0
 
     def request(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
@@ -69,9 +70,9 @@ class Asking:
             pending.then(outcome)
 
     def _line_up(self, ask: Ask, wanted: tuple[Wanted, ...], now: Instant, then: Told) -> None:
-        loop = asyncio.get_running_loop()
-        if not self._line:
-            loop.call_soon(self._flush)
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._on_due)
         self._number += 1
         number, snapshot = self._number, self._mirror.snapshot
         serial = 0 if snapshot is None else snapshot.serial  # without one, it has been refused
@@ -79,7 +80,13 @@ class Asking:
         timer = self._timers.add(now + PATIENCE_S, partial(self._expire, number))
         self._pending[number] = _Pending(then, ask, wanted, serial, timer)
 
-    def _flush(self) -> None:
+    def _on_due(self) -> None:
+        self._is_due = False
+        self.flush()
+
+    def flush(self) -> None:
+        if not self._line:
+            return
         line, self._line = self._line, []
         self._link.send(Kind.ASKS, pack_asks(line))
 

@@ -263,6 +263,19 @@ async def test_pods_take_turns_at_the_kernel(node: Node) -> None:
     assert all(isinstance(outcome, Granted) for outcome in await asyncio.gather(*crowd))
 
 
+async def test_what_need_not_wait_for_the_turns_end_is_granted_at_once(node: Node) -> None:
+    """And once only: the turn's end finds nothing left to do."""
+    future = node.ensure(node.subject("a"), "www.example.net", "192.0.2.1")
+    assert not future.done()
+
+    node.enforcer.flush()
+
+    assert isinstance(future.result(), Granted) and node.lets("10.0.0.1", "192.0.2.1")
+    commits = node.enforcer.stats().commits
+    await asyncio.sleep(0.01)
+    assert node.enforcer.stats().commits == commits
+
+
 async def test_a_long_answer_past_the_quota_is_refused_as_a_whole() -> None:
     """No part of it is granted."""
     node = Node(grants_per_pod=150)

@@ -13,6 +13,7 @@ import pytest
 from dnsfw.clock import SystemClock
 from dnsfw.forwarder.datagrams import Datagrams
 from dnsfw.forwarder.doors import ListenError, bind, open_door, try_endpoints
+from dnsfw.forwarder.line import Line
 from dnsfw.forwarder.listener_tcp import TcpListener
 from dnsfw.forwarder.listener_udp import BATCH, LARGEST, MOST_UNSENT, ClientAddress, UdpListener, Way
 from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
@@ -56,7 +57,8 @@ class Echo:
 def udp(echo: Echo, host: str = "127.0.0.1") -> tuple[UdpListener, Endpoint]:
     door = open_door(Endpoint(ip_address(host), 0))
     door.tcp.close()
-    return UdpListener(echo, door.udp, asyncio.get_running_loop()), door.endpoint
+    loop = asyncio.get_running_loop()
+    return UdpListener(echo, door.udp, loop, Line(loop, lambda: len(echo.kept))), door.endpoint
 
 
 @asynccontextmanager

@@ -56,6 +56,9 @@ class FakeGrants:
             return
         self.waiting.append(Settling(then))
 
+    def flush(self) -> None:
+        """It settles at once, or when the test says so."""
+
 
 class Settling:
     """An outcome that the test gives."""

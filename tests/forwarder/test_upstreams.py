@@ -31,6 +31,7 @@ from upstream import (
 
 from dnsfw.clock import SystemClock
 from dnsfw.forwarder.inquiry import Failure, Outcome, Reply, UpstreamQuery
+from dnsfw.forwarder.line import FEW, Line
 from dnsfw.forwarder.server import State
 from dnsfw.forwarder.settings import Endpoint
 from dnsfw.forwarder.timers import Timers
@@ -64,10 +65,10 @@ class Asker:
 
 
 @asynccontextmanager
-async def asking(*endpoints: Endpoint, **settings) -> AsyncIterator[Asker]:
+async def asking(*endpoints: Endpoint, under_way: int = 0, **settings) -> AsyncIterator[Asker]:
     loop, clock = asyncio.get_running_loop(), SystemClock()
     timers = Timers(loop, clock)
-    upstreams = Upstreams(UpstreamSettings(addresses=endpoints, **settings), loop, clock, timers)
+    upstreams = Upstreams(UpstreamSettings(addresses=endpoints, **settings), loop, clock, timers, Line(loop, lambda: under_way))
     try:
         yield Asker(upstreams)
     finally:
@@ -113,6 +114,27 @@ async def eventually(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not holds():  # noqa: ASYNC110 -- what is waited for is a counter
             await asyncio.sleep(0.01)
+
+
+async def test_where_much_is_under_way_an_answer_takes_its_turn() -> None:
+    """It is the same answer, told once."""
+    async with ScriptedUpstream() as upstream, asking(upstream.endpoint, under_way=FEW + 1) as asker:
+        upstream.on_udp(TRUE)
+
+        assert addresses_of(await asker.ask()) == ONE
+
+
+async def test_an_answer_in_line_whose_question_has_ended_is_told_to_nobody() -> None:
+    """Its asker has heard already that there is none."""
+    async with ScriptedUpstream() as upstream, asking(upstream.endpoint, under_way=FEW + 1) as asker:
+        future = asker.ask()
+        (inquiry,), (server,) = asker.upstreams._in_flight, asker.upstreams._servers
+        asker.upstreams.on_reply(server, inquiry, bytes(12))
+        assert not future.done()
+        asker.upstreams.close()
+        await asyncio.sleep(0.01)
+
+        assert await future == Failure(Reason.STOPPING, "stopping")
 
 
 @pytest.mark.parametrize(

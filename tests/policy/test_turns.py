@@ -16,8 +16,9 @@ def test_one_thing_waits_for_one_of_each() -> None:
         turns.put("crowd", f"crowd-{number}")
     turns.put("single", "single-0")
 
+    assert turns.owners == 2
     assert [turns.take() for _ in range(3)] == ["crowd-0", "single-0", "crowd-1"]
-    assert len(turns) == 498
+    assert (len(turns), turns.owners) == (498, 1)
 
 
 def test_an_owner_has_a_bound_of_its_own() -> None:
