@@ -1,4 +1,5 @@
-"""Grants while queries wait: what is asked within one turn of the loop becomes one transaction, and its ack wakes all who asked.
+"""Grants while queries wait: what is asked within one turn of the loop, or up to a `flush` in it, becomes one transaction, and its ack
+wakes all who asked.
 
 Where more is asked than TURN_ADDRESSES, pods take turns, and a long answer is granted in parts: one pod's thousand addresses would hold
 everyone else up for 20 ms.

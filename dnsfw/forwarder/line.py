@@ -1,8 +1,8 @@
 """What waits to be done for pods, in fair turns: queries that have come, and the answers of upstreams to those that went out.
 
-Touches the loop's `call_soon`. Always true: while much waits, a turn of the loop does a round of all pods and no more, so that whoever
-comes next is heard soon; each pod is then at most one piece of each other pod away from its turn, with its question as with its answer;
-what has been put in line is done, in the order of its pod.
+Touches the loop's `call_soon`. Always true: a turn of the loop does PIECES, or a round of all pods that wait, and never more than MOST, so
+that whoever comes next is heard soon; each pod is at most one piece of each other pod away from its turn, with its question as with its
+answer; what has been put in line is done, in the order of its pod, and whatever breaks costs itself alone.
 
 While little is under way nothing waits here: it is done where it was read.
 """
@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
-from dnsfw.policy.turns import Turns
+from dnsfw.policy.turns import NO_BOUND, Turns
 
 PIECES, MOST = 16, 128
 """Done in a turn of the loop, 10 to 25 µs each, or where many pods wait, a round of all of them, up to MOST: the more of a kind are done in
@@ -20,7 +20,6 @@ a row, the less each costs (44 µs a new name with 128, 66 with 16: the processo
 FEW = 8
 """Questions under way, up to which nothing needs to wait for its turn."""
 WAITING_PER_SOURCE, WAITING = 4096, 16_384  # more than a socket's buffer holds: a burst that fitted there is not cut short here
-NO_BOUND = 1 << 30  # for answers: no more can wait than questions are under way
 
 _Work = Callable[[Any, Any], object]
 
@@ -34,13 +33,13 @@ class Piece(NamedTuple):
 
 
 class Line:
-    """under_way: how many questions are, of all pods. `at_end`: what is called at the end of every turn, in this order."""
+    """under_way: how many questions are, of all pods. at_end: called in every turn behind its answers and behind its questions."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, under_way: Callable[[], int]) -> None:
         self._loop = loop
         self._under_way = under_way
         self._questions: Turns[Piece] = Turns(WAITING_PER_SOURCE, WAITING)
-        self._answers: Turns[Piece] = Turns(NO_BOUND, NO_BOUND)
+        self._answers: Turns[Piece] = Turns(NO_BOUND, NO_BOUND)  # no more can wait than questions are under way
         self._is_due = False
         self.is_turn = False
         self.at_end: list[Callable[[], object]] = []
@@ -69,13 +68,14 @@ class Line:
 
     def _take_turn(self) -> None:
         self._is_due, self.is_turn = False, True
+        # Half of them are of each kind, hence twice as many as pods wait.
         pieces = min(max(PIECES, 2 * self._questions.owners, 2 * self._answers.owners), MOST)
         questions, answers = shares(pieces, len(self._questions), len(self._answers))
         for _ in range(answers):
-            self._do(self._answers.take())
+            self._do(*self._answers.take())
         self._end()  # what was granted leaves before anything is asked
         for _ in range(questions):
-            self._do(self._questions.take())
+            self._do(*self._questions.take())
         self._end()
         self.is_turn = False
         if self._questions or self._answers:
@@ -83,15 +83,17 @@ class Line:
 
     def _end(self) -> None:
         for end in self.at_end:
-            end()
+            self._do(_call, end, None)
 
-    def _do(self, piece: Piece) -> None:
-        """Whatever becomes of it, the next one is done."""
-        work, first, second = piece
+    def _do(self, work: _Work, first: object, second: object) -> None:
         try:
             work(first, second)
         except Exception as error:
             self._loop.call_exception_handler({"message": "a piece of work was not done", "exception": error})
+
+
+def _call(end: Callable[[], object], _: None) -> None:
+    end()
 
 
 def shares(pieces: int, questions: int, answers: int) -> tuple[int, int]:

@@ -18,11 +18,10 @@ from dnsfw.forwarder.doors import BACKLOG
 from dnsfw.forwarder.listener_udp import TCP, Handler
 from dnsfw.forwarder.settings import ForwarderSettings
 from dnsfw.forwarder.timers import Timers
-from dnsfw.policy.turns import Turns
+from dnsfw.policy.turns import NO_BOUND, Turns
 
 TURN_MESSAGES = 4
 TURNS_IN_A_ROW = 4
-MAX_IN_LINE = 1 << 30  # no bound of its own: a connection is in line at most once, and connections are bounded
 MAX_UNREAD_BYTES = 256 << 10
 SWEEP_SECONDS = 0.25
 
@@ -199,7 +198,7 @@ class TcpListener:
         self.counts = TcpListenerCounts()
         self._timers = timers
         self._on_refused = on_refused
-        self._turns: Turns[TcpClient] = Turns(MAX_IN_LINE, MAX_IN_LINE)
+        self._turns: Turns[TcpClient] = Turns(NO_BOUND, NO_BOUND)  # a connection is in line at most once
         self._server: asyncio.Server | None = None
         self._by_source: dict[str, dict[TcpClient, None]] = {}
         self._open = 0

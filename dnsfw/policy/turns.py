@@ -10,6 +10,8 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+NO_BOUND = 1 << 30
+"""For what is bounded where it comes from."""
 
 
 class Turns(Generic[T]):

@@ -106,6 +106,18 @@ async def test_work_that_breaks_costs_itself_alone() -> None:
     assert (done.work, failures, done.line.is_turn) == ([("a", 0)], [ValueError], False)
 
 
+async def test_an_end_that_breaks_leaves_no_turn_open() -> None:
+    """The other ends are called; else answers would wait for the end of a turn that never comes."""
+    done, failures = Done(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(type(context["exception"])))
+    done.line.at_end.insert(0, lambda: 1 // 0)
+    done.ask("a", PIECES + 1)
+    await done.all(PIECES + 1)
+
+    assert (done.turns, failures) == ([0, PIECES, PIECES, PIECES + 1], 4 * [ZeroDivisionError])
+    assert not done.line.is_turn
+
+
 async def test_nothing_lines_up_while_little_is_under_way() -> None:
     """But where something waits already, what comes later must not overtake it."""
     assert not Done(FEW + 1).line.is_short
