@@ -6,7 +6,7 @@ that one crowd takes half of them, two take a third each, and never all.
 """
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -26,6 +26,10 @@ class Turns(Generic[T]):
 
     def __len__(self) -> int:
         return self._count
+
+    def of(self, owner: Hashable) -> int:
+        """How many of this owner's wait."""
+        return len(self._waiting.get(owner, ()))
 
     @property
     def owners(self) -> int:
@@ -55,3 +59,12 @@ class Turns(Generic[T]):
         else:
             del self._waiting[owner]
         return thing
+
+    def take_all(self, is_wanted: Callable[[Hashable], bool]) -> list[T]:
+        """All that the wanted owners have waiting. Looks at every owner."""
+        owners = [owner for owner in self._ring if is_wanted(owner)]
+        for owner in owners:
+            self._ring.remove(owner)
+        taken = [thing for owner in owners for thing in self._waiting.pop(owner)]
+        self._count -= len(taken)
+        return taken

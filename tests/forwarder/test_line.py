@@ -1,17 +1,52 @@
 """Work for pods in fair turns: a bounded piece in each turn of the loop, and nobody behind another's crowd."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from dnsfw.forwarder.line import FEW, MOST, PIECES, WAITING_PER_SOURCE, Line, shares
+from dnsfw.forwarder.line import BESIDE_OTHERS, CROWD, FEW, MOST, OTHERS_S, PIECES, REST_S, WAITING_PER_SOURCE, WORK_S, Line, shares
+
+
+class Loop(asyncio.AbstractEventLoop):
+    """Time and turns in our hands: each turn takes `turn_s`."""
+
+    def __init__(self, turn_s: float) -> None:
+        self.now = 1000.0
+        self.turn_s = turn_s
+        self.soon: list[Callable[[], object]] = []
+        self.later: list[tuple[float, Callable[[], object]]] = []
+        self.broken: list[type] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, callback, **_):
+        self.soon.append(callback)
+
+    def call_later(self, delay, callback, **_):
+        self.later.append((self.now + delay, callback))
+
+    def call_exception_handler(self, context) -> None:
+        self.broken.append(type(context["exception"]))
+
+    def turn(self) -> None:
+        """What is due; where nothing is, time passes until it is."""
+        if not self.soon and self.later:
+            self.now = max(self.now, min(at for at, _ in self.later))
+        self.soon += [callback for at, callback in self.later if at <= self.now]
+        self.later = [timer for timer in self.later if timer[0] > self.now]
+        due, self.soon = self.soon, []
+        for callback in due:
+            callback()
 
 
 class Done:
-    """What was done, in order; `turns`: how much of it each turn of the line had done when it ended."""
+    """What was done, in order; `turns`: how much of it was done at each end."""
 
-    def __init__(self, under_way: int = FEW + 1) -> None:
-        self.line = Line(asyncio.get_running_loop(), lambda: under_way)
+    def __init__(self, under_way: int = FEW + 1, turn_s: float = 0.0) -> None:
+        self.loop = Loop(turn_s)
+        self.line = Line(self.loop, lambda: under_way)
         self.line.at_end.append(self._end)
         self.work: list[tuple[str, int]] = []
         self.turns: list[int] = []
@@ -22,6 +57,7 @@ class Done:
 
     def _end(self) -> None:
         self.turns.append(len(self.work))
+        self.loop.now += self.loop.turn_s / 2
 
     def ask(self, source: str, count: int = 1) -> None:
         for number in range(count):
@@ -31,101 +67,181 @@ class Done:
         for number in range(count):
             self.line.put_answer(source, self.do, source, number)
 
-    async def all(self, count: int) -> None:
-        for _ in range(1000):
+    def turn(self) -> list[tuple[str, int]]:
+        """What one turn of the loop does."""
+        before = len(self.work)
+        self.loop.turn()
+        return self.work[before:]
+
+    def all(self, count: int) -> None:
+        for _ in range(10_000):
             if len(self.work) >= count:
-                return
-            await asyncio.sleep(0)
-        raise AssertionError(f"{len(self.work)} of {count} done")
+                break
+            self.loop.turn()
+        assert len(self.work) == count
 
 
 @pytest.mark.parametrize("kind", ["ask", "answer"])
-async def test_a_quiet_pods_piece_is_the_second_to_be_done(kind: str) -> None:
+def test_a_quiet_pods_piece_is_the_first_to_be_done(kind: str) -> None:
     """However much another's stands before it: a question, and what upstream has answered."""
     done = Done()
     put = getattr(done, kind)
     put("crowd", 500)
     put("quiet")
-    await done.all(501)
+    done.all(501)
 
-    assert done.work[:3] == [("crowd", 0), ("quiet", 0), ("crowd", 1)]
+    assert done.work[:3] == [("quiet", 0), ("crowd", 0), ("crowd", 1)]
     assert [number for source, number in done.work if source == "crowd"] == list(range(500))
 
 
-async def test_a_turn_is_short_while_one_pod_floods() -> None:
+def test_a_turn_is_short_while_one_pod_floods() -> None:
     """Whoever comes next is heard after PIECES, half of them answers, which are done first; the ends are called behind each half."""
     done = Done()
     done.ask("a", 100)
     done.answer("b", 100)
-    await asyncio.sleep(0)
 
+    half = range(PIECES // 2)
+    assert done.turn() == [*(("b", number) for number in half), *(("a", number) for number in half)]
     assert done.turns == [PIECES // 2, PIECES]
-    assert done.work == [*(("b", number) for number in range(PIECES // 2)), *(("a", number) for number in range(PIECES // 2))]
-    await done.all(200)
+    done.all(200)
 
 
-async def test_a_turn_is_a_round_of_all_who_wait() -> None:
+def test_a_turn_is_a_round_of_all_who_wait() -> None:
     done = Done()
     for number in range(40):
         done.ask(f"pod{number}", 5)
-    await asyncio.sleep(0)
 
-    assert done.turns == [0, 80]
-    assert [number for _, number in done.work] == [0] * 40 + [1] * 40
-    await done.all(200)
+    assert done.turn() == [(f"pod{number}", 0) for number in range(40)]
+    assert done.turns == [0, 40]
+    done.all(200)
 
 
-async def test_a_turn_has_a_bound() -> None:
+def test_beside_others_a_crowd_has_little_of_a_turn_after_theirs_has_left() -> None:
+    done = Done()
+    done.ask("crowd", 100)
+    done.ask("quiet")
+
+    done.turn()
+    assert done.work == [("quiet", 0), *(("crowd", number) for number in range(BESIDE_OTHERS))]
+    assert done.turns == [0, 1, 1, 1 + BESIDE_OTHERS]
+    done.all(101)
+
+
+def test_beside_others_crowds_rest_after_work_and_others_need_not() -> None:
+    done = Done(turn_s=WORK_S)
+    done.ask("crowd", 100)
+    done.ask("quiet")
+    done.turn()
+    begun = done.loop.now
+
+    assert not done.loop.soon
+    assert not done.line.is_short
+    done.ask("crowd")
+    assert not done.loop.soon
+    done.ask("quiet")
+    assert done.turn() == [("quiet", 0)]
+    assert not done.loop.soon
+    done.turn()
+    assert done.loop.now >= begun + REST_S
+    assert done.turn()
+    done.all(103)
+
+
+def test_a_crowd_that_is_alone_does_not_rest() -> None:
+    """Nor one whose neighbours were last seen a while ago."""
+    done = Done(turn_s=WORK_S)
+    done.ask("crowd", 1000)
+    done.turn()
+    assert done.loop.soon
+    done.ask("quiet")
+    done.turn()
+    assert not done.loop.soon
+    done.loop.now += OTHERS_S
+    done.turn()
+    assert len(done.turn()) == PIECES
+    assert done.loop.soon
+
+
+def test_a_crowds_few_answers_are_a_crowds() -> None:
+    """What it has waiting counts together: else its answers went before a quiet pod's question."""
+    done = Done()
+    done.ask("crowd", 100)
+    done.answer("crowd")
+    done.ask("quiet")
+    done.turn()
+
+    assert done.work[:2] == [("quiet", 0), ("crowd", 0)]
+    done.all(102)
+
+
+def test_many_who_ask_much_are_no_crowds() -> None:
+    """A node where everybody is busy is worked for without a rest."""
+    done = Done(turn_s=WORK_S)
+    for number in range(FEW + 1):
+        done.ask(f"pod{number}", 2 * CROWD)
+    done.turn()
+
+    assert done.loop.soon
+
+
+def test_few_who_ask_little_are_no_crowds() -> None:
+    done = Done(turn_s=WORK_S)
+    for number in range(FEW):
+        done.ask(f"pod{number}", CROWD)
+    done.turn()
+
+    assert done.loop.soon
+
+
+def test_a_turn_has_a_bound() -> None:
     done = Done()
     for number in range(3 * MOST):
         done.ask(f"pod{number}")
-    await asyncio.sleep(0)
 
+    assert len(done.turn()) == MOST
     assert done.turns == [0, MOST]
-    await done.all(3 * MOST)
+    done.all(3 * MOST)
 
 
-async def test_too_many_questions_of_one_source_are_not_kept_and_answers_always_are() -> None:
+def test_too_many_questions_of_one_source_are_not_kept_and_answers_always_are() -> None:
     done = Done()
     done.ask("crowd", WAITING_PER_SOURCE)
     done.answer("crowd", WAITING_PER_SOURCE + 1)
 
     assert not done.line.put_question("crowd", done.do, "crowd", 0)
     done.ask("quiet")
-    await done.all(2 * WAITING_PER_SOURCE + 2)
+    done.all(2 * WAITING_PER_SOURCE + 2)
 
 
-async def test_work_that_breaks_costs_itself_alone() -> None:
+def test_work_that_breaks_costs_itself_alone() -> None:
     """The next piece is done, and the turn ends as others."""
-    done, failures = Done(), []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(type(context["exception"])))
+    done = Done()
     done.line.put_question("a", done.do, "a", "no number")
     done.ask("a")
-    await done.all(1)
+    done.all(1)
 
-    assert (done.work, failures, done.line.is_turn) == ([("a", 0)], [ValueError], False)
+    assert (done.work, done.loop.broken, done.line.is_turn) == ([("a", 0)], [ValueError], False)
 
 
-async def test_an_end_that_breaks_leaves_no_turn_open() -> None:
+def test_an_end_that_breaks_leaves_no_turn_open() -> None:
     """The other ends are called; else answers would wait for the end of a turn that never comes."""
-    done, failures = Done(), []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(type(context["exception"])))
+    done = Done()
     done.line.at_end.insert(0, lambda: 1 // 0)
     done.ask("a", PIECES + 1)
-    await done.all(PIECES + 1)
+    done.all(PIECES + 1)
 
-    assert (done.turns, failures) == ([0, PIECES, PIECES, PIECES + 1], 4 * [ZeroDivisionError])
+    assert (done.turns, done.loop.broken) == ([0, PIECES, PIECES, PIECES + 1], 4 * [ZeroDivisionError])
     assert not done.line.is_turn
 
 
-async def test_nothing_lines_up_while_little_is_under_way() -> None:
+def test_nothing_lines_up_while_little_is_under_way() -> None:
     """But where something waits already, what comes later must not overtake it."""
     assert not Done(FEW + 1).line.is_short
     done = Done(FEW)
     assert done.line.is_short
     done.ask("a")
     assert not done.line.is_short
-    await done.all(1)
+    done.all(1)
     assert done.line.is_short
 
 

@@ -17,8 +17,21 @@ def test_one_thing_waits_for_one_of_each() -> None:
     turns.put("single", "single-0")
 
     assert turns.owners == 2
+    assert (turns.of("crowd"), turns.of("nobody")) == (500, 0)
     assert [turns.take() for _ in range(3)] == ["crowd-0", "single-0", "crowd-1"]
     assert (len(turns), turns.owners) == (498, 1)
+
+
+def test_all_of_some_owners_can_be_taken_at_once() -> None:
+    """In their order; whoever is left keeps turn and things."""
+    turns: Turns[str] = Turns(10, 40)
+    for thing in ("a0", "b0", "c0", "a1", "c1"):
+        turns.put(thing[0], thing)
+
+    assert turns.take_all(lambda owner: owner != "b") == ["a0", "a1", "c0", "c1"]
+    assert (len(turns), turns.owners, turns.take_all(lambda owner: owner == "a")) == (1, 1, [])
+    turns.put("a", "a2")
+    assert [turns.take(), turns.take(), len(turns)] == ["b0", "a2", 0]
 
 
 def test_an_owner_has_a_bound_of_its_own() -> None:
