@@ -20,6 +20,7 @@ from dnsfw.forwarder.settings import Endpoint
 RECEIVE_BUFFER_BYTES = 4 << 20  # 5,000 queries: what comes in while the loop is busy for a tenth of a second
 SEND_BUFFER_BYTES = 64 << 10  # of a TCP connection; the kernel would take up to 4 MB for one that never reads
 BACKLOG = 512
+ANY_PORT_TRIES = 20
 SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>; past net.core.rmem_max, which CAP_NET_ADMIN may
 SO_ATTACH_REUSEPORT_CBPF = 51  # <asm-generic/socket.h>, Linux 4.5
 
@@ -42,7 +43,14 @@ class Door(NamedTuple):
 
 
 def open_door(endpoint: Endpoint) -> Door:
-    """For one process alone."""
+    """For one process alone. Where any port will do (0), the one that UDP gets may be some TCP connection's: then another is tried."""
+    for _ in range(0 if endpoint.port else ANY_PORT_TRIES - 1):
+        with contextlib.suppress(ListenError):
+            return _opened(endpoint)
+    return _opened(endpoint)
+
+
+def _opened(endpoint: Endpoint) -> Door:
     with ExitStack() as stack:
         udp = stack.enter_context(bind(endpoint, socket.SOCK_DGRAM))
         _widen(udp)

@@ -195,13 +195,12 @@ class ScriptedUpstream:
 
     async def __aenter__(self) -> "ScriptedUpstream":
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        self._udp, self._elsewhere = (self._make_socket(family, socket.SOCK_DGRAM) for _ in range(2))
-        self._udp.setblocking(False)
-        self._udp.bind((self._host, self._port))
+        self._udp, listening = self._bound(family)
         self._udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._elsewhere = self._make_socket(family, socket.SOCK_DGRAM)
         self._elsewhere.setblocking(False)
         self._port = self._udp.getsockname()[1]
-        self._server = await asyncio.start_server(self._on_connection, sock=self._listening(family)) if self._has_tcp else None
+        self._server = None if listening is None else await asyncio.start_server(self._on_connection, sock=listening)
         asyncio.get_running_loop().add_reader(self._udp, self._on_datagram)
         return self
 
@@ -219,12 +218,26 @@ class ScriptedUpstream:
         self._udp.close()
         self._elsewhere.close()
 
-    def _listening(self, family: socket.AddressFamily) -> socket.socket:
-        listening = self._make_socket(family, socket.SOCK_STREAM)
-        listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((self._host, self._port))
-        return listening
+    def _bound(self, family: socket.AddressFamily) -> tuple[socket.socket, socket.socket | None]:
+        """Where any port will do, the one that UDP gets may be some TCP connection's: then another one."""
+        for tries_left in reversed(range(1 if self._port else 20)):
+            with contextlib.ExitStack() as stack:
+                udp = stack.enter_context(self._make_socket(family, socket.SOCK_DGRAM))
+                udp.setblocking(False)
+                udp.bind((self._host, self._port))
+                listening = stack.enter_context(self._make_socket(family, socket.SOCK_STREAM)) if self._has_tcp else None
+                try:
+                    if listening is not None:
+                        listening.setblocking(False)
+                        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        listening.bind((self._host, udp.getsockname()[1]))
+                except OSError:
+                    if tries_left:
+                        continue
+                    raise
+                stack.pop_all()
+                return udp, listening
+        raise AssertionError("returned or raised")
 
     def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
         task = asyncio.get_running_loop().create_task(work)
