@@ -1,8 +1,8 @@
 """What waits to be done for pods, in fair turns: queries that have come, and the answers of upstreams to those that went out.
 
-Touches the loop's `call_soon` and `call_later`. Always true: each pod is at most LITTLE pieces of each other pod away from its turn,
-with its question as with its answer; a turn is bounded, so that whoever comes next is heard soon; what has been put in line is done, in the
-order of its pod, and whatever breaks costs itself alone.
+Touches the loop's `call_soon` and `call_later`; time is passed in. Always true: each pod is at most LITTLE pieces of each other pod away
+from its turn, with its question as with its answer; a turn is bounded, so that whoever comes next is heard soon; what has been put in line
+is done, in the order of its pod, and whatever breaks costs itself alone.
 
 A turn is a round, one piece of each pod that waits; of somebody who is alone it is more. Where few wait and some of them are crowds, those
 with little go first, and their things leave at once; and a crowd is worked on a third of the time only: a loop that never rests has each
@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
+from dnsfw.clock import Clock, Instant
 from dnsfw.policy.turns import NO_BOUND, Turns
 
 MOST = 128
@@ -45,8 +46,9 @@ class Piece(NamedTuple):
 class Line:
     """under_way: how many questions are, of all pods. at_end: called behind answers and behind questions that leave together."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, under_way: Callable[[], int]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, under_way: Callable[[], int]) -> None:
         self._loop = loop
+        self._now = clock.now  # not the loop's time, which stands still within a turn
         self._under_way = under_way
         self._questions: Turns[Piece] = Turns(WAITING_PER_SOURCE, WAITING)
         self._answers: Turns[Piece] = Turns(NO_BOUND, NO_BOUND)  # no more can wait than questions are under way
@@ -86,7 +88,7 @@ class Line:
 
     def _take_turn(self) -> None:
         self._is_due, self.is_turn = False, True
-        now, questions, answers = self._loop.time(), self._questions.owners, self._answers.owners
+        now, questions, answers = self._now(), self._questions.owners, self._answers.owners
         if questions > 1 or answers > 1:
             self._others_until = now + OTHERS_S
         if max(questions, answers) > FEW:
@@ -114,12 +116,12 @@ class Line:
                 self._do(work, first, second)
             self._end()
 
-    def _look_ahead(self, begun: float) -> None:
+    def _look_ahead(self, begun: Instant) -> None:
         """What still waits has its next turn at once, or after a rest. begun: when this one did."""
         if not self._questions and not self._answers:
             self._works_since = 0.0
             return
-        now = self._loop.time()
+        now = self._now()
         self._works_since = self._works_since or begun
         if now < self._others_until and now - self._works_since >= WORK_S and self._is_crowded():
             self._is_resting = True

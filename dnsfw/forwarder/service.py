@@ -91,7 +91,7 @@ class Forwarder:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._timers = Timers(loop, clock)
-        self._line = Line(loop, lambda: len(self._performer.in_flight))
+        self._line = Line(loop, clock, lambda: len(self._performer.in_flight))
         self._line.at_end.append(grants.flush)
         upstreams = UpstreamSettings(addresses=settings.upstreams, try_seconds=settings.upstream_seconds)
         self._upstreams = Upstreams(upstreams, loop, clock, self._timers, self._line)

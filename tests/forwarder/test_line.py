@@ -5,27 +5,24 @@ from collections.abc import Callable
 
 import pytest
 
+from dnsfw.clock import ManualClock
 from dnsfw.forwarder.line import BESIDE_OTHERS, CROWD, FEW, MOST, OTHERS_S, PIECES, REST_S, WAITING_PER_SOURCE, WORK_S, Line, shares
 
 
 class Loop(asyncio.AbstractEventLoop):
-    """Time and turns in our hands: each turn takes `turn_s`."""
+    """Its turns are in our hands."""
 
-    def __init__(self, turn_s: float) -> None:
-        self.now = 1000.0
-        self.turn_s = turn_s
+    def __init__(self) -> None:
+        self.clock = ManualClock()
         self.soon: list[Callable[[], object]] = []
         self.later: list[tuple[float, Callable[[], object]]] = []
         self.broken: list[type] = []
-
-    def time(self) -> float:
-        return self.now
 
     def call_soon(self, callback, **_):
         self.soon.append(callback)
 
     def call_later(self, delay, callback, **_):
-        self.later.append((self.now + delay, callback))
+        self.later.append((self.clock.now() + delay, callback))
 
     def call_exception_handler(self, context) -> None:
         self.broken.append(type(context["exception"]))
@@ -33,20 +30,21 @@ class Loop(asyncio.AbstractEventLoop):
     def turn(self) -> None:
         """What is due; where nothing is, time passes until it is."""
         if not self.soon and self.later:
-            self.now = max(self.now, min(at for at, _ in self.later))
-        self.soon += [callback for at, callback in self.later if at <= self.now]
-        self.later = [timer for timer in self.later if timer[0] > self.now]
+            self.clock.instant = max(self.clock.instant, min(at for at, _ in self.later))
+        self.soon += [callback for at, callback in self.later if at <= self.clock.instant]
+        self.later = [timer for timer in self.later if timer[0] > self.clock.instant]
         due, self.soon = self.soon, []
         for callback in due:
             callback()
 
 
 class Done:
-    """What was done, in order; `turns`: how much of it was done at each end."""
+    """What was done, in order; `turns`: how much of it was done at each end. turn_s: how long a turn takes."""
 
     def __init__(self, under_way: int = FEW + 1, turn_s: float = 0.0) -> None:
-        self.loop = Loop(turn_s)
-        self.line = Line(self.loop, lambda: under_way)
+        self.loop = Loop()
+        self.clock, self._turn_s = self.loop.clock, turn_s
+        self.line = Line(self.loop, self.clock, lambda: under_way)
         self.line.at_end.append(self._end)
         self.work: list[tuple[str, int]] = []
         self.turns: list[int] = []
@@ -57,7 +55,7 @@ class Done:
 
     def _end(self) -> None:
         self.turns.append(len(self.work))
-        self.loop.now += self.loop.turn_s / 2
+        self.clock.advance(self._turn_s / 2)
 
     def ask(self, source: str, count: int = 1) -> None:
         for number in range(count):
@@ -132,7 +130,7 @@ def test_beside_others_crowds_rest_after_work_and_others_need_not() -> None:
     done.ask("crowd", 100)
     done.ask("quiet")
     done.turn()
-    begun = done.loop.now
+    begun = done.clock.now()
 
     assert not done.loop.soon
     assert not done.line.is_short
@@ -142,7 +140,7 @@ def test_beside_others_crowds_rest_after_work_and_others_need_not() -> None:
     assert done.turn() == [("quiet", 0)]
     assert not done.loop.soon
     done.turn()
-    assert done.loop.now >= begun + REST_S
+    assert done.clock.now() >= begun + REST_S
     assert done.turn()
     done.all(103)
 
@@ -156,7 +154,7 @@ def test_a_crowd_that_is_alone_does_not_rest() -> None:
     done.ask("quiet")
     done.turn()
     assert not done.loop.soon
-    done.loop.now += OTHERS_S
+    done.clock.advance(OTHERS_S)
     done.turn()
     assert len(done.turn()) == PIECES
     assert done.loop.soon
