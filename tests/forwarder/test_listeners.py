@@ -58,7 +58,7 @@ def udp(echo: Echo, host: str = "127.0.0.1") -> tuple[UdpListener, Endpoint]:
     door = open_door(Endpoint(ip_address(host), 0))
     door.tcp.close()
     loop = asyncio.get_running_loop()
-    return UdpListener(echo, door.udp, loop, Line(loop, lambda: len(echo.kept))), door.endpoint
+    return UdpListener(echo, door.udp, loop, Line(loop, SystemClock(), lambda: len(echo.kept))), door.endpoint
 
 
 @asynccontextmanager

@@ -68,7 +68,7 @@ class Asker:
 async def asking(*endpoints: Endpoint, under_way: int = 0, **settings) -> AsyncIterator[Asker]:
     loop, clock = asyncio.get_running_loop(), SystemClock()
     timers = Timers(loop, clock)
-    upstreams = Upstreams(UpstreamSettings(addresses=endpoints, **settings), loop, clock, timers, Line(loop, lambda: under_way))
+    upstreams = Upstreams(UpstreamSettings(addresses=endpoints, **settings), loop, clock, timers, Line(loop, clock, lambda: under_way))
     try:
         yield Asker(upstreams)
     finally:
