@@ -4,6 +4,7 @@ Pure: walks over the bytes, no message objects. Always true: no count, length or
 size; an address grants only if CNAMEs lead from the question to it, in an untruncated NOERROR answer to a query for addresses.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import NamedTuple
@@ -24,6 +25,7 @@ MAX_LABELS = 2048
 """Of the names that are read: owners of addresses and aliases, and these one's targets. 64 kB would hold 32,000, 0.3 µs each."""
 _ADDRESS_SIZES = {wire.A: 4, wire.AAAA: 16}
 _MIN_SOA = 22  # two names of an octet, five numbers
+_TTL_SIZE = 4
 _TTL_BEFORE_RDATA = 6  # TTL, length, rdata
 # By type and class, a record whose owner is a pointer (owner, type and class; TTL; length; rdata), and its length field.
 _PLAIN = {b"\x00\x01\x00\x01": (Struct(">6sI2s4s"), b"\x00\x04"), b"\x00\x1c\x00\x01": (Struct(">6sI2s16s"), b"\x00\x10")}
@@ -146,6 +148,8 @@ def _parse(data: bytes, key: bytes) -> Answer:
     is_truncated = bool(flags & wire.TC)
     granting = [] if rcode or is_truncated or owner is None else _granting(data, answers, key, owner, known)
     is_negative = rcode == wire.NXDOMAIN or not any(record.rtype == key[-4] << 8 | key[-3] for record in answers)
+    ttl_offsets = tuple([record.rdata - _TTL_BEFORE_RDATA for record in records])
+    _check_steady(data, known, question_end, ttl_offsets)
     return Answer(
         rcode=rcode,
         is_truncated=is_truncated,
@@ -155,7 +159,7 @@ def _parse(data: bytes, key: bytes) -> Answer:
         ttl=min(chain_ttl, _shortest(granting)) if granting else _shortest(answers) if answers else NO_TTL,
         lifetime=0 if is_truncated else _lifetime(data, records, authorities, rcode, is_negative),
         max_ttl=max([record.ttl for record in records], default=0),
-        ttl_offsets=tuple([record.rdata - _TTL_BEFORE_RDATA for record in records]),
+        ttl_offsets=ttl_offsets,
         answer_count=answer_count,
         located=addresses,
         located_at=tuple([record.start for record in located]),
@@ -240,6 +244,17 @@ def _name(data: bytes, offset: int, known: Known) -> bytes:
     if len(known) > MAX_LABELS:
         raise wire.WireError("more labels than an answer has")
     return name
+
+
+def _check_steady(data: bytes, known: Known, question_end: int, ttl_offsets: Sequence[int]) -> None:
+    """A name that lies in a TTL by a pointer would change as that ages: the pod would read another than was judged."""
+    for place in known:
+        if place > question_end:  # what stands there is the first record's owner
+            octet = data[place]
+            end = place + (2 if octet >= wire.POINTER else 1 + octet)
+            at = bisect_right(ttl_offsets, place - _TTL_SIZE)
+            if at < len(ttl_offsets) and ttl_offsets[at] < end:
+                raise wire.WireError("a name that lies in a TTL")
 
 
 def _effective(ttl: int) -> int:

@@ -1,8 +1,8 @@
 """What waits to be done for pods, in fair turns: queries that have come, and the answers of upstreams to those that went out.
 
-Touches the loop's `call_soon` and `call_later`; time is passed in. Always true: each pod is at most LITTLE pieces of each other pod away
-from its turn, with its question as with its answer; a turn is bounded, so that whoever comes next is heard soon; what has been put in line
-is done, in the order of its pod, and whatever breaks costs itself alone.
+Touches the loop's `call_soon` and `call_later`; time is passed in. Always true: no crowd stands before a pod that has little waiting, with
+its question as with its answer, and among others each has one piece after the other; a turn is bounded, so that whoever comes next is heard
+soon; what has been put in line is done, in the order of its pod, and whatever breaks costs itself alone.
 
 A turn is a round, one piece of each pod that waits; of somebody who is alone it is more. Where few wait and some of them are crowds, those
 with little go first, and their things leave at once; and a crowd is worked on a third of the time only: a loop that never rests has each

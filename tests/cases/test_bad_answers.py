@@ -166,6 +166,12 @@ async def test_u6_what_stays_truncated_is_passed_and_grants_nothing(scene: Scene
     assert (response.is_truncated, scene.grants()) == (True, [])
 
 
+def named_by_a_ttl(asked: Asked) -> bytes:
+    """The second owner is what stands in the first one's TTL: another name a second later."""
+    place = 12 + len(asked.question) + 6
+    return says(a("192.0.2.66", 0x0161C00C), a("192.0.2.67", owner=pack(">H", 0xC000 | place)))(asked)
+
+
 ALIAS = "alias.example.org"
 OFF_CHAIN = a("192.0.2.66", owner="evil.example.org")
 FOUR, SIXTEEN = b"\xc0\0\2\1", bytes(15) + b"\1"
@@ -192,6 +198,7 @@ NO_GRANTS = [
     pytest.param(1, says(a("192.0.2.66"), rr(TO_QUESTION, 16, b"", length=9)), SERVFAIL, id="u10-record-behind-the-end"),
     pytest.param(1, lambda asked: (data := TRUE(asked))[:6] + b"\xff\xff" + data[8:], SERVFAIL, id="u10-65535-records"),
     pytest.param(1, says(rr(b"\xc0\xff", 1, FOUR)), SERVFAIL, id="u10-owner-behind-the-end"),
+    pytest.param(1, named_by_a_ttl, SERVFAIL, id="u10-owner-in-a-ttl"),
     pytest.param(1, says(authority=(a("192.0.2.66"),)), NOERROR, id="u13-authority"),
     pytest.param(1, says(additional=(a("192.0.2.66"),)), NOERROR, id="u13-additional"),
     pytest.param(1, says(authority=(soa(60),), additional=(aaaa(SIXTEEN), a("192.0.2.66"))), NOERROR, id="u13-both"),

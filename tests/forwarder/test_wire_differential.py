@@ -5,6 +5,7 @@ CNAMEs lead to. Where one refuses what another reads, one of these reasons must 
 
 question  We refuse: not one question, or one that is not written as we wrote ours; who answers us repeats it (U3, U4).
 header    We refuse: a name that lies in the header by a pointer would change with the id and the flags, which are ours to set.
+ttl       We refuse: a name that lies in a TTL by a pointer would change as that ages.
 opt       We refuse: an OPT whose root is a pointer to one. RFC 6891 §6.1.2 wants the octet itself, and no server writes it otherwise.
 size      We refuse: an address of the wrong length (U10); dnspython keeps it as unknown data.
 rdata     They refuse: data that is not as its type wants it. It goes on as it came (RFC 3597); that of A, AAAA and CNAME we refuse, too.
@@ -39,7 +40,7 @@ from dnsfw.forwarder.wire import AAAA, CNAME, HEADER_SIZE, IN, PAST_THE_END, A, 
 dns.rdata.load_all_types()
 
 OPT, TSIG = 41, 250
-REASONS = ("", "question", "header", "opt", "size", "rdata", "owner", "tsig")
+REASONS = ("", "question", "header", "ttl", "opt", "size", "rdata", "owner", "tsig")
 OWNERS = [b"\xc0\x0c"] * 4 + [
     b"\xc0\x10",
     b"\1a\xc0\x10",
@@ -194,6 +195,8 @@ def reason_with_dnspython(data: bytes, found: Answer | Malformed, theirs: Any) -
             return "question"
         if found.detail == "an address of the wrong length":
             return "size"
+        if found.detail == "a name that lies in a TTL":
+            return "ttl"
         if has_pointing_opt(data):
             return "opt"
         return "header" if lies_in_the_header(data, found) else f"ours alone: {found.detail}"

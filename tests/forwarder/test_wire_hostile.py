@@ -38,6 +38,15 @@ def malformed(data: bytes, key: bytes = KEY) -> str:
         pytest.param(response(cname(b"\xff\xff", "b.net")), "a pointer that does not lead backwards", id="b8-behind-the-end"),
         pytest.param(response(cname(b"\xc0\x14", "b.net")), "no proper name", id="b8-into-a-label"),
         pytest.param(response(cname(b"\xc0\x0b", "b.net")), "a pointer that does not lead backwards", id="b8-into-the-header"),
+        # The first record's TTL stands at 0x27: its class ends before, its length begins behind it.
+        pytest.param(response(a(ONE, 0x01610000), cname(TO_QUESTION, b"\xc0\x27")), "a name that lies in a TTL", id="b8-into-a-ttl"),
+        pytest.param(response(a(ONE, 0x61), cname(TO_QUESTION, b"\xc0\x2a")), "no proper name", id="b8-into-a-ttls-end"),
+        pytest.param(response(a(ONE, 0), cname(TO_QUESTION, b"\xc0\x2a")), "a name that lies in a TTL", id="b8-into-a-ttls-last-octet"),
+        pytest.param(response(a(ONE, 0x61000000), cname(TO_QUESTION, b"\xc0\x26")), "a name that lies in a TTL", id="b8-across-a-ttl"),
+        pytest.param(response(a(ONE, 0x0161C00C), a(TWO, owner=b"\xc0\x27")), "a name that lies in a TTL", id="b8-owner-in-a-ttl"),
+        pytest.param(
+            response(a(ONE, 0xC00C), cname(TO_QUESTION, b"\xc0\x29")), "a name that lies in a TTL", id="b8-by-a-pointer-that-is-a-ttl"
+        ),
         pytest.param(response(opt()), "a second OPT, one of another section, or one that is not the root's", id="opt-in-answer"),
         pytest.param(
             response(authority=(opt(),)), "a second OPT, one of another section, or one that is not the root's", id="opt-in-authority"
@@ -82,6 +91,11 @@ class Counted(bytes):
     def __getitem__(self, place):
         type(self).looks += 1
         return super().__getitem__(place)
+
+
+def test_b8_name_behind_a_ttl_stays_what_it_is() -> None:
+    """The first octet of a record's length, which nobody changes, is the root's name."""
+    assert read(response(a(ONE, 0), cname(TO_QUESTION, b"\xc0\x2b"))).chain == (b"\0",)
 
 
 def pointers(count: int) -> bytes:
