@@ -97,7 +97,7 @@ class _Reading:
             return Parsed(known[1])
         parsed = read()
         self.rest()
-        if parsed.items:
+        if parsed.items and not parsed.problems:  # one piece may be several documents, and one of them faulty
             self.kept[key] = (piece.line, parsed.items)
         return parsed
 

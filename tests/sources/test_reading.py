@@ -117,6 +117,16 @@ def test_typed_list_names_its_items_kind() -> None:
     assert [item.title for item in other.items] == ["Namespace a"]
 
 
+def test_faults_are_found_again() -> None:
+    """A piece is two documents where the line before the dashes ends in a carriage return alone: the good one must not hide the bad one."""
+    text = rules("a").rstrip("\n") + "\r---\n" + rules("b").replace("metadata", "metdata")
+    first, memory = read_text(text, "f", {}, lambda: None)
+    again, _ = read_text(text, "f", memory, lambda: None)
+
+    assert first.problems
+    assert again == first
+
+
 def test_faults_in_pieces_name_the_file_s_lines() -> None:
     """A fault in the third item is told on its line, with its place in the list; one in YAML likewise."""
     meaning, _ = read_text(pod_list("a", "b", "C"), "f", {}, lambda: None)
