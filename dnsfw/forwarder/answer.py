@@ -149,7 +149,7 @@ def _parse(data: bytes, key: bytes) -> Answer:
     granting = [] if rcode or is_truncated or owner is None else _granting(data, answers, key, owner, known)
     is_negative = rcode == wire.NXDOMAIN or not any(record.rtype == key[-4] << 8 | key[-3] for record in answers)
     ttl_offsets = tuple([record.rdata - _TTL_BEFORE_RDATA for record in records])
-    _check_steady(data, known, question_end, ttl_offsets)
+    _check_steady(data, known, ttl_offsets)
     return Answer(
         rcode=rcode,
         is_truncated=is_truncated,
@@ -246,15 +246,16 @@ def _name(data: bytes, offset: int, known: Known) -> bytes:
     return name
 
 
-def _check_steady(data: bytes, known: Known, question_end: int, ttl_offsets: Sequence[int]) -> None:
+def _check_steady(data: bytes, known: Known, ttl_offsets: Sequence[int]) -> None:
     """A name that lies in a TTL by a pointer would change as that ages: the pod would read another than was judged."""
     for place in known:
-        if place > question_end:  # what stands there is the first record's owner
-            octet = data[place]
-            end = place + (2 if octet >= wire.POINTER else 1 + octet)
-            at = bisect_right(ttl_offsets, place - _TTL_SIZE)
-            if at < len(ttl_offsets) and ttl_offsets[at] < end:
-                raise wire.WireError("a name that lies in a TTL")
+        if place == wire.HEADER_SIZE:
+            continue  # the question's first label, if there is a question
+        octet = data[place]
+        end = place + (2 if octet >= wire.POINTER else 1 + octet)
+        at = bisect_right(ttl_offsets, place - _TTL_SIZE)
+        if at < len(ttl_offsets) and ttl_offsets[at] < end:
+            raise wire.WireError("a name that lies in a TTL")
 
 
 def _effective(ttl: int) -> int:

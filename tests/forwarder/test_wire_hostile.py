@@ -93,6 +93,14 @@ class Counted(bytes):
         return super().__getitem__(place)
 
 
+def test_b8_name_that_begins_in_the_question_and_reaches_a_ttl() -> None:
+    """A pointer into a label of the question, whose octet, read as a length, spans the record behind."""
+    odd = b"\4\1a\x20\x10\0" + pack(">HH", A, 1)
+    data = header(0, ANSWERED, an=1) + odd + cname(TO_QUESTION, b"\xc0\x0f", ttl=0) + bytes(40)
+
+    assert malformed(data, odd) == "a name that lies in a TTL"
+
+
 def test_b8_name_behind_a_ttl_stays_what_it_is() -> None:
     """The first octet of a record's length, which nobody changes, is the root's name."""
     assert read(response(a(ONE, 0), cname(TO_QUESTION, b"\xc0\x2b"))).chain == (b"\0",)
