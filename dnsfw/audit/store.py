@@ -20,6 +20,7 @@ from dnsfw.clock import WallTime
 _UNUSABLE = (UnicodeError, OverflowError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 _DELETE_AT_LEAST = 500
 _ROWS_IN_A_ROW = 16  # 0.1 ms
+_BEHIND_S = 0.5  # of the 4 s that the backlog holds at 50,000 records/s
 _VACUUM_PAGES = 256
 
 
@@ -100,7 +101,8 @@ class Store:
             return 0
         self._database.execute("SAVEPOINT frame")
         try:
-            self._database.executemany(schema.INSERT_RECORD, _unhurried(frames.rows_of(frame)))
+            rows, newest = frames.rows_of(frame), frame.body[0][-1]
+            self._database.executemany(schema.INSERT_RECORD, rows if newest < now - _BEHIND_S else _unhurried(rows))
         except _UNUSABLE:
             self._database.execute("ROLLBACK TO frame")
             self._write_one_by_one(frames.rows_of(frame), now)
@@ -135,7 +137,10 @@ class Store:
 
 
 def _unhurried(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Giving way now and then: who else wants this processor is on the way of an answer, and waited 1.5 ms (p99) where it now waits 0.5."""
+    """Giving way now and then: who else wants this processor is on the way of an answer, and waited 1.5 ms (p99) where it now waits 0.5.
+
+    Not for who is behind: beside one busy neighbour it leaves 11,000 rows/s of 154,000 (Linux 6.18, where giving way costs the turn).
+    """
     for number, row in enumerate(rows, 1):
         yield row
         if number % _ROWS_IN_A_ROW == 0:

@@ -44,6 +44,17 @@ def test_records_come_back_as_they_were(path: Path) -> None:
     assert entries(path) == records
 
 
+@pytest.mark.parametrize(("late", "times"), [(0.0, 6), (1.0, 0)])
+def test_who_keeps_up_gives_way_and_who_is_behind_does_not(path: Path, monkeypatch: pytest.MonkeyPatch, late: float, times: int) -> None:
+    """Records that were to wait behind busy neighbours would fill the backlog, and then be lost."""
+    given: list[None] = []
+    monkeypatch.setattr(os, "sched_yield", lambda: given.append(None))
+    with store(path) as opened:
+        opened.write(batch([query(at=T0)] * 100), T0 + late)
+
+    assert (len(given), len(entries(path))) == (times, 100)
+
+
 def test_files_are_for_their_owner_only(path: Path) -> None:
     """Who asked for what is nobody else's business: folder 0700, files 0600, whatever the umask."""
     old = os.umask(0)
