@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 import pytest
+from ports import bound_pair
 from test_service import serving
 from wire_messages import TO_QUESTION, query, response, rr
 
@@ -27,9 +28,7 @@ class Resolver:
 
     def __init__(self, make_answer: Callable[[bytes], bytes]) -> None:
         self._make_answer = make_answer
-        self._udp, self._tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
-        self._udp.bind(("127.0.0.1", 0))
-        self._tcp.bind(self._udp.getsockname())
+        self._udp, self._tcp = bound_pair("127.0.0.1")
         self._tcp.listen(64)
 
     def __enter__(self) -> "Resolver":

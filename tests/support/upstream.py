@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_address
 
+from ports import MakeSocket, bound_pair
+
 from dnsfw.forwarder.settings import Endpoint
 
 
@@ -147,9 +149,6 @@ def other_class(make: Make) -> Make:
     return lambda asked: (data := make(asked))[: (end := 12 + len(asked.question)) - 2] + b"\x00\x03" + data[end:]
 
 
-MakeSocket = Callable[[socket.AddressFamily, socket.SocketKind], socket.socket]
-
-
 class ScriptedUpstream:
     """UDP and TCP at one port. `make_socket`: where, if not in this process's own network (Place.socket)."""
 
@@ -195,12 +194,16 @@ class ScriptedUpstream:
 
     async def __aenter__(self) -> "ScriptedUpstream":
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        self._udp, listening = self._bound(family)
+        self._udp, listening = bound_pair(self._host, self._port, family, self._make_socket)
+        self._udp.setblocking(False)
+        listening.setblocking(False)
         self._udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._elsewhere = self._make_socket(family, socket.SOCK_DGRAM)
         self._elsewhere.setblocking(False)
         self._port = self._udp.getsockname()[1]
-        self._server = None if listening is None else await asyncio.start_server(self._on_connection, sock=listening)
+        self._server = await asyncio.start_server(self._on_connection, sock=listening) if self._has_tcp else None
+        if self._server is None:
+            listening.close()
         asyncio.get_running_loop().add_reader(self._udp, self._on_datagram)
         return self
 
@@ -217,27 +220,6 @@ class ScriptedUpstream:
                 await writer.wait_closed()
         self._udp.close()
         self._elsewhere.close()
-
-    def _bound(self, family: socket.AddressFamily) -> tuple[socket.socket, socket.socket | None]:
-        """Where any port will do, the one that UDP gets may be some TCP connection's: then another one."""
-        for tries_left in reversed(range(1 if self._port else 20)):
-            with contextlib.ExitStack() as stack:
-                udp = stack.enter_context(self._make_socket(family, socket.SOCK_DGRAM))
-                udp.setblocking(False)
-                udp.bind((self._host, self._port))
-                listening = stack.enter_context(self._make_socket(family, socket.SOCK_STREAM)) if self._has_tcp else None
-                try:
-                    if listening is not None:
-                        listening.setblocking(False)
-                        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                        listening.bind((self._host, udp.getsockname()[1]))
-                except OSError:
-                    if tries_left:
-                        continue
-                    raise
-                stack.pop_all()
-                return udp, listening
-        raise AssertionError("returned or raised")
 
     def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
         task = asyncio.get_running_loop().create_task(work)
