@@ -15,7 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 from dnsfw.clock import Instant
-from dnsfw.enforce.asked import FOREVER, Ask, held, refusal_of, wanted_of
+from dnsfw.enforce.asked import FOREVER, Ask, Wanted, held, refusal_of, wanted_of
 from dnsfw.enforce.elements import element_place, first_claim, row_changes
 from dnsfw.enforce.numbers import Holder
 from dnsfw.enforce.state import State
@@ -68,11 +68,14 @@ class Installer:
 
     def request(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
         ask = _new(Ask, (subject, name, tuple(addresses), ttl))
-        settled = self._refusal(ask) or (self._held(ask) if self._is_known(ask) else None)
+        settled: GrantOutcome | None = self._refusal(ask)
+        is_whole = len(ask.addresses) <= PART_ADDRESSES
+        if settled is None and is_whole and self._is_known(ask):
+            settled = self._held(ask)
         if settled is not None:
             then(settled)
             return
-        if len(ask.addresses) <= PART_ADDRESSES:
+        if is_whole:
             self._line_up(ask, then)
             return
         over = self._over_quota(subject.pod.uid, set(ask.addresses), Batch())
@@ -103,6 +106,12 @@ class Installer:
 
     def _held(self, ask: Ask) -> Granted | None:
         return held(self._state.ledger, ask, wanted_of(ask, self._state.clock.now()), partial(self._deferred, ask.subject))
+
+    def _held_part(self, ask: Ask, wanted: Sequence[Wanted], batch: Batch) -> Granted | None:
+        """A part of many addresses is looked up when its turn comes: all at once they would hold everybody up, 4 ms for a thousand."""
+        if len(ask.addresses) == 1 or ask.subject.pod.uid in batch.fresh:
+            return None  # what this transaction writes to the pod's rows is not in the ledger yet
+        return held(self._state.ledger, ask, wanted, partial(self._deferred, ask.subject))
 
     def _expect(self) -> None:
         if not self._is_due:
@@ -183,6 +192,8 @@ class Installer:
             return granted
         uid = ask.subject.pod.uid
         wanted = list(wanted_of(ask, now))
+        if (standing := self._held_part(ask, wanted, batch)) is not None:
+            return standing
         over = self._over_quota(uid, {one.address for one in wanted}, batch)
         if over is not None:
             return over

@@ -20,7 +20,7 @@ from dnsfw.forwarder.settings import ForwarderSettings
 # Measured with tracemalloc on CPython 3.11: the objects of an entry with neither records nor aliases, then what each of these adds.
 _ENTRY_COST = 1_000
 _RECORD_COST = 40
-_ADDRESS_COST = 220
+_ADDRESS_COST = 180
 _ALIAS_COST = 50  # and its octets
 
 _MAX_SPARED = 8  # a put; where everything is hot, the oldest goes

@@ -4,12 +4,12 @@ Pure. Always true: bytes of an answer are relayed as they came, but for the id, 
 response is never longer than its client takes; no two refusals differ in anything but what the client itself sent.
 """
 
-from collections.abc import Container, Sequence, Set
+from collections.abc import Sequence, Set
 from struct import Struct
 from typing import NamedTuple
 
 from dnsfw.forwarder import wire
-from dnsfw.forwarder.answer import MAX_TTL, Answer
+from dnsfw.forwarder.answer import MAX_RECORDS, MAX_TTL, Answer
 from dnsfw.forwarder.edns import Ede, InfoCode, opt_record
 from dnsfw.forwarder.rewrite import without_records
 from dnsfw.forwarder.wire import Query, Rejected
@@ -24,6 +24,10 @@ _SOA_RECORD = (
     b"\x00" + wire.RECORD.pack(wire.SOA, wire.IN, NEGATIVE_TTL, 22) + b"\x00\x00" + Struct(">5I").pack(1, 3600, 600, 86400, NEGATIVE_TTL)
 )
 _ANY_TTL = 3600
+_TTL_SIZE = 4
+_PLAIN_HEADS = (wire.TO_QUESTION + wire.A.to_bytes(2, "big"), wire.TO_QUESTION + wire.AAAA.to_bytes(2, "big"))
+_OWNER_AND_TYPE = 4
+_MANY = 32  # records, from which on changing all of them by columns is cheaper than each
 _HINFO_RECORD = b"\xc0\x0c" + wire.RECORD.pack(wire.HINFO, wire.IN, _ANY_TTL, 9) + b"\x07RFC8482\x00"
 
 
@@ -86,51 +90,71 @@ def make_truncated(query: Query, message: bytes) -> bytes:
 
 
 def patch_ttls(out: bytearray, message: bytes, answer: Answer, aging: Aging) -> None:
-    if aging.age or answer.max_ttl > aging.cap:
-        _patch(out, message, answer.ttl_offsets[: answer.answer_count], aging)
-        _patch(out, message, answer.ttl_offsets[answer.answer_count :], aging._replace(cap=MAX_TTL))
+    if not (aging.age or answer.max_ttl > aging.cap):
+        return
+    if answer.answer_count > _MANY and (size := _plain_size(message, answer)):
+        _patch_plain(out, answer, range(answer.question_end + wire.PLAIN_TTL_AT, answer.opt[0] or answer.end, size), aging)
+        return
+    _patch(out, answer.ttl_offsets[: answer.answer_count], aging)
+    _patch(out, answer.ttl_offsets[answer.answer_count :], aging._replace(cap=MAX_TTL))
 
 
-def _patch(out: bytearray, message: bytes, offsets: Sequence[int], aging: Aging) -> None:
+def _patch(out: bytearray, offsets: Sequence[int], aging: Aging) -> None:
     """An answer has few different TTLs: those met before are looked up, 0.2 µs each where working them out takes 0.6."""
-    age, cap = aging
     known: dict[bytes, bytes] = {}
     for offset in offsets:
-        before = message[offset : offset + 4]
+        before = bytes(out[offset : offset + _TTL_SIZE])
         if (after := known.get(before)) is None:
-            ttl = int.from_bytes(before, "big")
-            after = known[before] = min(max(ttl - age, 0) if ttl <= MAX_TTL else 0, cap).to_bytes(4, "big")
-        out[offset : offset + 4] = after
+            after = known[before] = _aged(int.from_bytes(before, "big"), aging)
+        out[offset : offset + _TTL_SIZE] = after
+
+
+def _patch_plain(out: bytearray, answer: Answer, offsets: range, aging: Aging) -> None:
+    """Many addresses of one name have one TTL (RFC 2181 §5.2), 0.03 µs each. Where they differ, more than MAX_RECORDS get the lowest."""
+    if answer.ttl != answer.max_ttl and len(offsets) <= MAX_RECORDS:
+        _patch(out, offsets, aging)
+        return
+    for place, octet in enumerate(_aged(answer.ttl, aging), offsets.start):
+        out[place : offsets.stop : offsets.step] = bytes((octet,)) * len(offsets)
+
+
+def _aged(ttl: int, aging: Aging) -> bytes:
+    return min(max(ttl - aging.age, 0) if ttl <= MAX_TTL else 0, aging.cap).to_bytes(_TTL_SIZE, "big")
 
 
 def _without(message: bytes, answer: Answer, taken: Sequence[int], aging: Aging, limit: int) -> bytes | None:
     """Without upstream's OPT and the records that start at `taken`; None if that is longer than `limit`."""
+    if size := _plain_size(message, answer):
+        return _spliced(message, answer, taken, size, aging)
     starts = frozenset((*taken, answer.opt[0]))
-    if _is_plain(message, answer):
-        return _spliced(message, answer, starts, aging)
     out = bytearray(message[: answer.end])
     patch_ttls(out, message, answer, aging)
     return without_records(bytes(out), answer.question_end, starts, limit)
 
 
-def _is_plain(message: bytes, answer: Answer) -> bool:
-    """Whether there is nothing but addresses of one family and of the very name asked for (and an OPT behind them)."""
-    return (
-        len(answer.located) == len(answer.ttl_offsets) == answer.answer_count
-        and answer.opt[1] in (0, answer.end)
-        and len(set(map(len, answer.located))) == 1
-        and all(message[start : start + 2] == wire.TO_QUESTION for start in answer.located_at)
-    )
-
-
-def _spliced(message: bytes, answer: Answer, starts: Container[int], aging: Aging) -> bytes:
-    """What `without_records` gives for a plain answer, where no pointer comes to mean another name: 0.5 µs a record instead of 4."""
+def _plain_size(message: bytes, answer: Answer) -> int:
+    """Of each record, if there is nothing but addresses of one family and of the very name asked for, and an OPT behind them; else 0."""
+    count, begin = answer.answer_count, answer.question_end
+    if not len(answer.located) == len(answer.ttl_offsets) == count or answer.opt[1] not in (0, answer.end):
+        return 0
     size = wire.PLAIN_HEAD + len(answer.located[0])
-    kept = [message[start : start + size] for start in answer.located_at if start not in starts]
-    head = wire.HEADER.pack(*wire.HEADER.unpack_from(message)[:3], len(kept), 0, 0) + message[wire.HEADER_SIZE : answer.question_end]
-    spliced = head + b"".join(kept)
-    out = bytearray(spliced)
-    _patch(out, spliced, range(len(head) + wire.PLAIN_TTL_AT, len(out), size), aging)
+    if answer.located_at != tuple(range(begin, begin + count * size, size)):
+        return 0
+    heads = wire.common_column(message[begin : begin + count * size], size, 0, _OWNER_AND_TYPE)
+    return size if heads in _PLAIN_HEADS else 0
+
+
+def _spliced(message: bytes, answer: Answer, taken: Sequence[int], size: int, aging: Aging) -> bytes:
+    """What `without_records` gives for a plain answer, where no pointer comes to mean another name: 0.3 µs a record taken instead of 4."""
+    kept, at = [], answer.question_end
+    for start in taken:
+        kept.append(message[at:start])
+        at = start + size
+    kept.append(message[at : answer.opt[0] or answer.end])
+    count = answer.answer_count - len(taken)
+    head = wire.HEADER.pack(*wire.HEADER.unpack_from(message)[:3], count, 0, 0) + message[wire.HEADER_SIZE : answer.question_end]
+    out = bytearray(head + b"".join(kept))
+    _patch_plain(out, answer, range(len(head) + wire.PLAIN_TTL_AT, len(out), size), aging)
     return bytes(out)
 
 

@@ -15,6 +15,7 @@ from dnsfw.policy.reasons import Reason
 HEADER = Struct(">HHHHHH")  # id, flags, and the counts of question, answer, authority and additional
 RECORD = Struct(">HHIH")  # type, class, ttl, length of the rdata
 HEADER_SIZE = 12
+RECORD_SIZE = 10
 MIN_RECORD_SIZE = 11  # the root, then RECORD
 TO_QUESTION = b"\xc0\x0c"  # a pointer to the name behind the header
 PLAIN_HEAD, PLAIN_TTL_AT = 12, 6  # where the data and the TTL of a record stand whose owner is a pointer
@@ -205,3 +206,13 @@ def is_question(data: bytes, key: bytes) -> bool:
     name_end = HEADER_SIZE - 4 + len(key)
     # Type and class are compared as they are: lower() would make HTTPS (65) of type 97.
     return data[HEADER_SIZE:name_end].lower() == key[:-4] and data[name_end : name_end + 4] == key[-4:]
+
+
+def common_column(table: bytes | bytearray, row: int, at: int, width: int) -> bytes | None:
+    """The `width` octets that stand `at` in each row of `row` octets; None where they differ. 10 ns a row and octet."""
+    first = bytes(table[at : at + width])
+    for place, octet in enumerate(first, at):
+        column = table[place::row]
+        if column.count(octet) != len(column):
+            return None
+    return first

@@ -16,16 +16,16 @@ MANY = 200
 
 
 def unfolding(asked: Asked) -> bytes:
-    """Thirty-two kilobytes, each record of them two pointers to a name of 120 labels, and a protected address to be taken out."""
+    """Two kilobytes, each record of them two pointers to a name of 100 labels and an address to be taken out: 55 kB spelled out."""
     place = 12 + len(asked.question) + 12
     to_long = pack(">H", 0xC000 | place)
     long = rr(TO_QUESTION, 2, b"\1a" * 100 + TO_QUESTION)
-    return says(long, a("169.254.169.254"), a("192.0.2.1"), *[rr(TO_QUESTION, 17, to_long + to_long)] * 2000)(asked)
+    return says(long, a("169.254.169.254"), a("192.0.2.1"), *[rr(TO_QUESTION, 17, to_long + to_long)] * 120)(asked)
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_k1_pointers_that_unfold(scene: Scene, way: str) -> None:
-    """What unfolds beyond what the client takes is TC, over TCP too; a hundred more such questions hold up nobody else."""
+    """What unfolds beyond what the client takes is TC; a hundred more such questions hold up nobody else."""
     scene.upstream.on_udp(truncated())
     scene.upstream.on_tcp(unfolding)
     first = await scene.ask(way=way)
@@ -34,7 +34,7 @@ async def test_k1_pointers_that_unfold(scene: Scene, way: str) -> None:
 
     other = await scene.ask("not.allowed.example.org", way=way)
 
-    assert (first.is_truncated, first.addresses, other.rcode) == (True, [], NXDOMAIN)
+    assert (first.is_truncated, first.addresses, other.rcode) == (way == "udp", ["192.0.2.1"] * (way == "tcp"), NXDOMAIN)
     assert {(await client.receive()).id for _ in range(100)} == set(range(100))
 
 
@@ -151,16 +151,16 @@ async def test_k9_an_opt_where_none_belongs_fails(scene: Scene, said) -> None:
     assert (scene.grants(), await scene.why()) == ([], [("failed", "malformed-answer")])
 
 
-async def test_k10_thousands_of_signatures_are_not_tried(scene: Scene) -> None:
+async def test_k10_hundreds_of_signatures_are_not_tried(scene: Scene) -> None:
     """A set of keys and signatures made to be tried one with the other (KeyTrap): relayed, since we validate nothing."""
-    keys = [rr(TO_QUESTION, 48, pack(">HBB", 257, 3, 13) + bytes(16) + bytes((number & 255, number >> 8))) for number in range(300)]
+    keys = [rr(TO_QUESTION, 48, pack(">HBB", 257, 3, 13) + bytes(16) + bytes((number & 255, number >> 8))) for number in range(250)]
     signed = pack(">HBBIIIH", 48, 13, 3, 60, 2**31 - 1, 0, 7) + name("example.net") + bytes(24)
     scene.upstream.on_udp(truncated())
-    scene.upstream.on_tcp(says(*keys, *[rr(TO_QUESTION, 46, signed + pack(">H", number)) for number in range(300)]))
+    scene.upstream.on_tcp(says(*keys, *[rr(TO_QUESTION, 46, signed + pack(">H", number)) for number in range(250)]))
 
     response = await scene.ask(qtype=48, way="tcp", edns=opt(ttl=0x8000))
 
-    assert response.data.count(bytes(16)) >= 300
+    assert response.data.count(bytes(16)) >= 250
     assert (response.rcode, scene.grants()) == (NOERROR, [])
 
 

@@ -250,6 +250,22 @@ async def test_a_long_answer_is_granted_in_parts(node: Node) -> None:
     assert len(node.kernel.commits) > before
 
 
+async def test_a_long_answer_that_stands_is_looked_up_in_parts(node: Node) -> None:
+    """A thousand addresses asked for again: nothing is written, and what another pod asks for comes before the last part is looked up."""
+    addresses = [f"198.18.{number >> 8}.{number & 255}" for number in range(1000)]
+    first = await node.told("a", "long.example.net", *addresses)
+    commits = node.enforcer.stats().commits
+
+    again = node.ensure(node.subject("a"), "long.example.net", *addresses)
+    other = node.ensure(node.subject("b"), "short.example.net", "192.0.2.1")
+    node.enforcer.flush()
+    node.enforcer.flush()
+
+    assert other.done() and not again.done()
+    assert await again == first
+    assert node.enforcer.stats().commits == commits + 1
+
+
 async def test_pods_take_turns_at_the_kernel(node: Node) -> None:
     """With thousands of addresses of one pod waiting, another's single one is granted before most of them."""
     crowd = [

@@ -16,6 +16,14 @@ RECORDS = st.one_of(
     st.builds(rr, st.just(TO_QUESTION), st.just(A), st.just(b"\xc0\0\2\1"), length=st.sampled_from((0, 3, 4, 5, 16))),
     st.builds(rr, st.just(TO_QUESTION), st.just(A), st.just(b"\xc0\0\2\1"), rclass=st.sampled_from((1, 3))),
 )
+
+
+def many(count: int, ttl: int, other: bytes, place: int) -> list[bytes]:
+    """As many as are read by columns, one of them perhaps another."""
+    made = [a(f"192.0.2.{octet}", ttl) for octet in range(count)]
+    return [*made[:place], other, *made[place:]]
+
+
 OPTS = st.builds(opt, ttl=st.sampled_from((0, 0x8000, 1 << 24, 1 << 16)), options=st.sampled_from((b"", bytes(12))), owner=st.just(b"\0"))
 MESSAGES = st.builds(
     lambda answers, authority, additional, qtype, flags, cut, extra: (
@@ -23,7 +31,9 @@ MESSAGES = st.builds(
         + bytes(extra),
         question(qtype=qtype),
     ),
-    st.lists(RECORDS, max_size=4) | st.lists(st.builds(a, st.just(ONE), TTLS), min_size=1, max_size=20),
+    st.lists(RECORDS, max_size=4)
+    | st.lists(st.builds(a, st.just(ONE), TTLS), min_size=1, max_size=20)
+    | st.builds(many, st.integers(30, 40), st.sampled_from((0, 60, 2**31)), RECORDS, st.integers(0, 40)),
     st.lists(st.just(soa(60)), max_size=1),
     st.lists(OPTS | RECORDS, max_size=2),
     st.sampled_from((A, A, AAAA, 16)),
