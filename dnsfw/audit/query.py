@@ -14,7 +14,7 @@ from typing import NamedTuple
 from dnsfw.audit.filters import AuditFilter
 from dnsfw.audit.reader import reading, suffix_condition
 from dnsfw.audit.record import Gap, QueryRecord
-from dnsfw.audit.schema import GAP_COLUMNS, RECORD_COLUMNS
+from dnsfw.audit.schema import GAP_COLUMNS, JOINED, RECORD_COLUMNS
 from dnsfw.clock import WallTime
 
 Entry = QueryRecord | Gap
@@ -83,7 +83,7 @@ def _inode(path: Path) -> int | None:
 
 
 def _newest(database: sqlite3.Connection) -> _Position:
-    row = database.execute("SELECT (SELECT max(id) FROM record), (SELECT max(id) FROM gap)").fetchone()
+    row = database.execute("SELECT (SELECT max(id) FROM query), (SELECT max(id) FROM gap)").fetchone()
     return _Position(*(number or 0 for number in row))
 
 
@@ -99,7 +99,7 @@ def _fresh(database: sqlite3.Connection, wanted: AuditFilter, seen: _Position, n
     yield from _gaps(database, wanted, seen, newest, ended_after=-_FOREVER)
     while True:
         where = _conditions(wanted, seen, newest)
-        sql = f"SELECT id, {RECORD_COLUMNS} FROM record WHERE {where.text} ORDER BY id LIMIT {_CHUNK}"  # noqa: S608 -- values are bound
+        sql = f"SELECT query.id, {RECORD_COLUMNS} FROM query {JOINED} WHERE {where.text} ORDER BY query.id LIMIT {_CHUNK}"  # noqa: S608 -- values are bound
         rows = database.execute(sql, where.values).fetchall()
         yield from (QueryRecord._make(row[1:]) for row in rows)
         if len(rows) < _CHUNK:
@@ -112,11 +112,11 @@ def _moment(entry: Entry) -> WallTime:
 
 
 def _conditions(wanted: AuditFilter, seen: _Position, newest: _Position) -> _Where:
-    parts: list[tuple[str, tuple[object, ...]]] = [("id > ? AND id <= ?", (seen.record, newest.record))]
+    parts: list[tuple[str, tuple[object, ...]]] = [("query.id > ? AND query.id <= ?", (seen.record, newest.record))]
     for text, value in (
-        ("namespace = ?", wanted.namespace),
-        ("pod = ?", wanted.pod),
-        ("decision = ?", wanted.decision),
+        ("asker_id IN (SELECT id FROM asker WHERE namespace = ?)", wanted.namespace),
+        ("asker_id IN (SELECT id FROM asker WHERE pod = ?)", wanted.pod),
+        ("verdict_id IN (SELECT id FROM verdict WHERE decision = ?)", wanted.decision),
         ("at >= ?", wanted.since),
         ("at <= ?", wanted.until),
     ):
@@ -131,7 +131,7 @@ def _start(database: sqlite3.Connection, where: _Where, limit: int | None) -> _S
     """One pass over the keys of the newest `limit` records, so that a filter that hardly anything passes is not scanned for twice."""
     if limit is None:
         return _Start(_Key(-_FOREVER, 0), is_cut=False)
-    sql = f"SELECT at, id FROM record INDEXED BY record_at WHERE {where.text} ORDER BY at DESC, id DESC LIMIT ?"  # noqa: S608 -- values are bound
+    sql = f"SELECT at, id FROM query INDEXED BY query_at WHERE {where.text} ORDER BY at DESC, id DESC LIMIT ?"  # noqa: S608 -- values are bound
     key, found = (_FOREVER, 0), 0
     for found, key in enumerate(database.execute(sql, (*where.values, limit)), 1):  # noqa: B007 -- the last pair is what we are after
         pass
@@ -140,8 +140,8 @@ def _start(database: sqlite3.Connection, where: _Where, limit: int | None) -> _S
 
 def _by_time(database: sqlite3.Connection, where: _Where, start: _Key) -> Iterator[QueryRecord]:
     sql = (
-        f"SELECT id, {RECORD_COLUMNS} FROM record INDEXED BY record_at "  # noqa: S608 -- values are bound
-        f"WHERE (at, id) >= (?, ?) AND {where.text} ORDER BY at, id LIMIT {_CHUNK}"
+        f"SELECT query.id, {RECORD_COLUMNS} FROM query INDEXED BY query_at {JOINED} "  # noqa: S608 -- values are bound
+        f"WHERE (at, query.id) >= (?, ?) AND {where.text} ORDER BY at, query.id LIMIT {_CHUNK}"
     )
     while True:
         rows = database.execute(sql, (*start, *where.values)).fetchall()

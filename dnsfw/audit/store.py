@@ -15,6 +15,7 @@ from dnsfw.audit import frames, opening, schema
 from dnsfw.audit.frames import Frame
 from dnsfw.audit.record import Gap
 from dnsfw.audit.settings import AuditSettings
+from dnsfw.audit.shared import Shared
 from dnsfw.clock import WallTime
 
 _UNUSABLE = (UnicodeError, OverflowError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
@@ -39,6 +40,7 @@ class Store:
             self._page_size = self._pragma("page_size")
             self._inode = settings.path.stat().st_ino
             self.last_batch = self._begin_session(session, now)
+            self._shared = Shared(self._database)
         except BaseException:
             self.close()
             raise
@@ -101,20 +103,21 @@ class Store:
             return 0
         self._database.execute("SAVEPOINT frame")
         try:
-            rows, newest = frames.rows_of(frame), frame.body[0][-1]
-            self._database.executemany(schema.INSERT_RECORD, rows if newest < now - _BEHIND_S else _unhurried(rows))
+            rows, newest = self._shared.rows_of(frame.body), frame.body[0][-1]
+            self._database.executemany(schema.INSERT_QUERY, rows if newest < now - _BEHIND_S else _unhurried(rows))
         except _UNUSABLE:
             self._database.execute("ROLLBACK TO frame")
+            self._shared.begin_epoch()
             self._write_one_by_one(frames.rows_of(frame), now)
         self._database.execute("RELEASE frame")
         return len(frame.body[0])
 
-    def _write_one_by_one(self, rows: Iterable[tuple[Any, ...]], now: WallTime) -> None:
+    def _write_one_by_one(self, records: Iterable[tuple[Any, ...]], now: WallTime) -> None:
         """One record that SQLite cannot keep (a number beyond 64 bits, half a surrogate) must not take its neighbours along."""
         unusable = 0
-        for row in rows:
+        for record in records:
             try:
-                self._database.execute(schema.INSERT_RECORD, row)
+                self._database.executemany(schema.INSERT_QUERY, self._shared.rows_of([(value,) for value in record]))
             except _UNUSABLE:
                 unusable += 1
         self.add_gap(Gap(now, now, unusable, "unusable records"))
@@ -123,10 +126,9 @@ class Store:
         """Twice what was written, so that a full store keeps up; small, so that no transaction is long."""
         horizon = now - self._settings.max_age_s
         if self._bytes_used() > self._settings.max_bytes:
-            self._database.execute("DELETE FROM record WHERE id IN (SELECT id FROM record ORDER BY id LIMIT ?)", (at_most,))
-        self._database.execute(
-            "DELETE FROM record WHERE id IN (SELECT id FROM record WHERE at < ? ORDER BY at LIMIT ?)", (horizon, at_most)
-        )
+            self._database.execute("DELETE FROM query WHERE id IN (SELECT id FROM query ORDER BY id LIMIT ?)", (at_most,))
+        self._database.execute("DELETE FROM query WHERE id IN (SELECT id FROM query WHERE at < ? ORDER BY at LIMIT ?)", (horizon, at_most))
+        self._shared.delete_old()
         self._database.execute("DELETE FROM gap WHERE until < ?", (horizon,))
 
     def _bytes_used(self) -> int:

@@ -15,6 +15,7 @@ from dnsfw.audit.filters import AuditFilter, parse_name_filter
 from dnsfw.audit.frames import Frame
 from dnsfw.audit.query import follow, read_records
 from dnsfw.audit.record import Gap, QueryRecord
+from dnsfw.audit.schema import JOINED
 from dnsfw.audit.settings import AuditSettings
 from dnsfw.audit.store import Store
 
@@ -122,13 +123,18 @@ def test_reading_uses_the_index_and_sorts_nothing(store: Store, path: Path) -> N
     seen: list[str] = []
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
         for sql in (
-            "SELECT at, id FROM record INDEXED BY record_at WHERE id > 0 AND id <= 9 ORDER BY at DESC, id DESC LIMIT 5",
-            "SELECT * FROM record INDEXED BY record_at WHERE (at, id) >= (1, 1) AND id > 0 AND id <= 9 ORDER BY at, id LIMIT 1000",
+            "SELECT at, id FROM query INDEXED BY query_at WHERE query.id > 0 AND query.id <= 9 ORDER BY at DESC, id DESC LIMIT 5",
+            f"SELECT * FROM query INDEXED BY query_at {JOINED} WHERE (at, query.id) >= (1, 1) ORDER BY at, query.id LIMIT 9",  # noqa: S608
         ):
             seen += [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}")]
     database.close()
 
-    assert seen == ["SCAN record USING COVERING INDEX record_at", "SEARCH record USING INDEX record_at (at>?)"]
+    assert seen == [
+        "SCAN query USING COVERING INDEX query_at",
+        "SEARCH query USING INDEX query_at (at>?)",
+        "SEARCH asker USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH verdict USING INTEGER PRIMARY KEY (rowid=?)",
+    ]
 
 
 def test_slow_reader_does_not_hold_the_log(store: Store, path: Path) -> None:

@@ -132,10 +132,10 @@ def test_retention_by_size_keeps_the_newest(path: Path) -> None:
 def test_space_is_given_back(path: Path) -> None:
     """A lower bound takes effect on the file, not only inside it."""
     with store(path) as opened:
-        opened.write(batch(numbered(20_000)), T0)
+        opened.write(batch(numbered(80_000)), T0)
     big = path.stat().st_size
     with store(path, "two", max_bytes=300_000) as opened:
-        for _ in range(30):
+        for _ in range(60):
             opened.tend(T0)
 
     assert path.stat().st_size < big // 4
