@@ -79,51 +79,47 @@ def pass_body(layout: Layout) -> tuple[str, ...]:
 
 
 def egress_body(layout: Layout) -> tuple[str, ...]:
-    """The forward hook. The order is the promise: see the module's docstring."""
-    live = is_live(layout)
-    # First what most packets are. No connection to port 53 ever bears a number, so this passes none of them.
-    body = [f"ct state established {live} goto pass"]
-    for family in FAMILIES:
-        ip, sets = family.ip, layout.sets_of(family)
-        body += [
-            f"{ip} saddr @{sets.asks.name} ct direction original meta l4proto {TCP_AND_UDP} th dport 53 goto refuse",
-            f"{ip} saddr @{sets.selected.name} {ip} daddr @{sets.internal.name} goto pass",
-            f"{ip} saddr @{sets.internal.name} {ip} daddr @{sets.selected.name} goto pass",
-            f"{ip} saddr @{sets.selected.name} ct state invalid drop",
-            f"{ip} daddr @{sets.selected.name} ct state invalid drop",
-            f"ct direction original {ip} daddr . {ip} saddr @{sets.cut.name} "
-            f"update @{sets.cut.name} {{ {ip} daddr . {ip} saddr timeout {layout.settings.cut_s}s }} drop",
-            f"ct direction reply {ip} saddr . {ip} daddr @{sets.cut.name} drop",
-            # An ICMP error counts as part of the connection that it quotes, in its direction, whoever sends it: a pod could quote its
-            # neighbour's, and so reach that one's peer (as an answer, where the peer had opened it), or give that one's connection its
-            # own number. Errors come to selected pods (path MTU), none leaves them. What a conntrack helper expects is related too, and
-            # is judged like anything new.
-            f"{ip} saddr @{sets.selected.name} {IS_ICMP} ct state related drop",
-            # Between two selected pods, what answers is also the other's revoked connection: a live one has passed above.
-            f"ct direction reply {ip} saddr @{sets.selected.name} {ip} daddr @{sets.selected.name} drop",
-            f"ct direction reply {ip} saddr @{sets.selected.name} goto pass",
-        ]
-    body.append(f"ct state new {live} goto pass")
-    for family in FAMILIES:
-        ip, sets = family.ip, layout.sets_of(family)
-        body += [
-            f"{ip} daddr @{sets.selected.name} ct state related {live} goto pass",
-            f"{ip} saddr vmap @{sets.pods.name}",
-            # Who is judged and has no policy: addresses that nobody has, or two.
-            f"{ip} saddr @{sets.selected.name} goto refuse",
-            f"ct direction reply {ip} daddr @{sets.selected.name} drop",
-            f"{ip} daddr @{sets.selected.name} ct state new {TCP_SYN_ONLY} drop",
-        ]
+    """The forward hook: what most packets are, then each family's own chain, so that no packet is asked about the other's."""
+    # No connection to port 53 ever bears a number, so the first passes none of them.
+    return (f"ct state established {is_live(layout)} goto pass", *(f"meta nfproto ipv{of.digit} goto egress{of.digit}" for of in FAMILIES))
+
+
+def family_body(layout: Layout, family: Family) -> tuple[str, ...]:
+    """The order of the rules is the promise, see the module's docstring; within a rule what is cheap stands before what is looked up."""
+    live, ip, sets = is_live(layout), family.ip, layout.sets_of(family)
+    body = [
+        f"meta l4proto {TCP_AND_UDP} th dport 53 ct direction original {ip} saddr @{sets.asks.name} goto refuse",
+        f"{ip} saddr @{sets.selected.name} {ip} daddr @{sets.internal.name} goto pass",
+        f"{ip} daddr @{sets.selected.name} {ip} saddr @{sets.internal.name} goto pass",
+        f"ct state invalid {ip} saddr @{sets.selected.name} drop",
+        f"ct state invalid {ip} daddr @{sets.selected.name} drop",
+        f"ct direction original {ip} daddr . {ip} saddr @{sets.cut.name} "
+        f"update @{sets.cut.name} {{ {ip} daddr . {ip} saddr timeout {layout.settings.cut_s}s }} drop",
+        f"ct direction reply {ip} saddr . {ip} daddr @{sets.cut.name} drop",
+        # An ICMP error counts as part of the connection that it quotes, in its direction, whoever sends it: a pod could quote its
+        # neighbour's, and so reach that one's peer (as an answer, where the peer had opened it), or give that one's connection its
+        # own number. Errors come to selected pods (path MTU), none leaves them. What a conntrack helper expects is related too, and
+        # is judged like anything new.
+        f"ct state related {IS_ICMP} {ip} saddr @{sets.selected.name} drop",
+        # Between two selected pods, what answers is also the other's revoked connection: a live one has passed above.
+        f"ct direction reply {ip} saddr @{sets.selected.name} {ip} daddr @{sets.selected.name} drop",
+        f"ct direction reply {ip} saddr @{sets.selected.name} goto pass",
+        f"ct state new {live} goto pass",
+        f"ct state related {ip} daddr @{sets.selected.name} {live} goto pass",
+        f"{ip} saddr vmap @{sets.pods.name}",
+        # Who is judged and has no policy: addresses that nobody has, or two.
+        f"{ip} saddr @{sets.selected.name} goto refuse",
+        f"ct direction reply {ip} daddr @{sets.selected.name} drop",
+        f"ct state new {TCP_SYN_ONLY} {ip} daddr @{sets.selected.name} drop",
+    ]
     for interface in layout.settings.interfaces:
-        for family in FAMILIES:
-            ip, sets = family.ip, layout.sets_of(family)
-            unknown = f'iifname "{interface}" {ip} saddr != @{sets.known.name} {ip} daddr != @{sets.internal.name}'
-            # What conntrack cannot place has no direction: the last of them would not match it.
-            body += [
-                f"{unknown} ct state invalid,untracked drop",
-                f"{unknown} {IS_ICMP} ct state related drop",
-                f"{unknown} ct direction original goto refuse",
-            ]
+        unknown = f'iifname "{interface}" {ip} saddr != @{sets.known.name} {ip} daddr != @{sets.internal.name}'
+        # What conntrack cannot place has no direction: the last of them would not match it.
+        body += [
+            f"{unknown} ct state invalid,untracked drop",
+            f"{unknown} {IS_ICMP} ct state related drop",
+            f"{unknown} ct direction original goto refuse",
+        ]
     return tuple(body)
 
 
@@ -208,20 +204,22 @@ _TO_US = "fib daddr type local"
 
 
 def honest_body() -> tuple[str, ...]:
-    """What comes from the pods' interfaces, each packet once."""
+    """What comes from the pods' interfaces, each packet once; there is nothing to say of most after the second line."""
     return (
         f"ip saddr != 0.0.0.0 {_NOT_ITS_OWN}",
         f"ip6 saddr != :: {_NOT_ITS_OWN}",
         # Where kube-proxy has set route_localnet, what listens on loopback could be reached by a forged packet.
         "ip daddr 127.0.0.0/8 drop",
+        "meta l4proto 6 accept",
+        # What the node would unwrap is judged by nobody: inside, a pod could say whatever source and destination it likes.
+        f"udp dport {TUNNEL_PORTS} {_TO_US} drop",
+        "meta l4proto 17 accept",
+        f"meta l4proto {TUNNELS} {_TO_US} drop",
         # The kernel hands an ICMP error to the socket whose packet it quotes, whoever sends it: a pod could end the forwarder's questions
         # to its upstream. A pod that a redirect or a router advertisement is believed could be that upstream.
         f"meta l4proto 1 icmp type {{ 3, 4, 11, 12 }} {_TO_US} drop",
         f"meta l4proto 58 icmpv6 type {{ 1, 2, 3, 4 }} {_TO_US} drop",
         "meta l4proto 1 icmp type { 5, 9 } drop",
-        # What the node would unwrap is judged by nobody: inside, a pod could say whatever source and destination it likes.
-        f"meta l4proto {TUNNELS} {_TO_US} drop",
-        f"udp dport {TUNNEL_PORTS} {_TO_US} drop",
         "meta l4proto 58 icmpv6 type { 134, 137 } drop",
     )
 
@@ -257,6 +255,7 @@ def common_chains(layout: Layout, ranges: frozenset[Piece], masks: Iterable[Mask
         layout.chain("embedded"): embedded_body(masks),
         layout.chain("granted"): granted_body(layout, ranges),
         layout.chain("honest"): honest_body(),
+        **{layout.chain(f"egress{family.digit}"): family_body(layout, family) for family in FAMILIES},
     }
 
 
