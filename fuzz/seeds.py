@@ -65,6 +65,7 @@ def messages() -> Iterator[tuple[str, bytes]]:
     yield "answer-nodata", response(authority=(soa,), qtype=28)
     yield "answer-servfail", pack(">6H", 0x1234, 0x8182, 0, 0, 0, 0)
     yield "answer-opt-first", response(record(1, address(6)), additional=(opt(), record(1, address(7), b"\x02ns" + _TO_QUESTION)))
+    yield "answer-name-in-header", response(record(16, b"\1x", b"\4name\xc0\x0b"), qtype=16, additional=(opt(),))
     yield "answer-glue", response(authority=(record(2, b"\x02ns" + _TO_QUESTION, b"\xc0\x10"),), additional=(record(1, address(8)), opt()))
     yield "answer-mx", response(record(15, b"\0\x0a\x02mx\xc0\x10"), record(1, address(9), b"\x02mx\xc0\x10"), qtype=15)
     yield "answer-srv", response(record(33, pack(">HHH", 1, 2, 443) + _NAME), additional=(opt(), record(1, address(10))), qtype=33)

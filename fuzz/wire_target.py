@@ -5,6 +5,7 @@ grants that is not in the message, none that was to be taken out stays, and no r
 """
 
 import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 import dns.exception
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LARGEST = 65535
 _LIMITS = (512, 1232, LARGEST)
+_INTO_HEADER = re.compile(rb"\xc0[\x00-\x0b]")
 
 
 def target(data: bytes, meter: Meter) -> None:
@@ -139,7 +141,9 @@ def check_cleaned(data: bytes, query: "Query", answer: "Answer", meter: Meter) -
 
 
 def stable_records_of(data: bytes, answer: "Answer", removed: set[bytes] | frozenset[bytes] = frozenset()) -> list[list[Any]] | None:
-    """What upstream's message says; None if a pointer makes names of its id, flags or TTLs, which are ours to change."""
+    """What upstream's message says; None if a pointer makes names of its header or TTLs, which are ours to change."""
+    if _INTO_HEADER.search(data, 12):
+        return None
     other = bytearray(data)
     for place in (0, 1, 2, *(offset + byte for offset in answer.ttl_offsets for byte in range(4))):
         other[place] ^= 1
