@@ -218,15 +218,17 @@ class _Names:
 
     def __init__(self, data: bytes, question: bytes) -> None:
         self._data = data
-        self._owners: dict[bytes, bytes] = {}
+        self._owners: dict[bytes, tuple[int, bytes]] = {}  # where they first stand, for a pointer must lead backwards from there
         self.known: Known = {wire.HEADER_SIZE: (wire.HEADER_SIZE, question)}
 
     def owner(self, record: Record) -> bytes:
         """The same octets mean the same name wherever they stand, since a pointer is a place of the message."""
-        octets = self._data[record[0] : record[4] - wire.RECORD_SIZE]
-        if (name := self._owners.get(octets)) is None:
-            name = self._owners[octets] = self.at(record[0])
-        return name
+        start = record[0]
+        octets = self._data[start : record[4] - wire.RECORD_SIZE]
+        found = self._owners.get(octets)
+        if found is None or start < found[0]:
+            found = self._owners[octets] = start, self.at(start)
+        return found[1]
 
     def at(self, offset: int) -> bytes:
         name = expand(self._data, offset, self.known).lower()

@@ -35,6 +35,11 @@ def malformed(data: bytes, key: bytes = KEY) -> str:
         pytest.param(response(cname(b"\xc0\x21", "b.net")), "a pointer that does not lead backwards", id="b8-to-itself"),
         pytest.param(response(cname(b"\xc0\x30", "b.net")), "a pointer that does not lead backwards", id="b8-forwards"),
         pytest.param(response(cname(b"\1a\xc0\x21", "b.net")), "a pointer that does not lead backwards", id="b8-loop"),
+        pytest.param(
+            response(a(ONE, owner=b"\xc0\x3d"), cname(TO_QUESTION, "b.net"), cname(b"\xc0\x3d", "c.net")),
+            "a pointer that does not lead backwards",
+            id="b8-forwards-where-a-later-owner-leads-backwards",
+        ),
         pytest.param(response(cname(b"\xff\xff", "b.net")), "a pointer that does not lead backwards", id="b8-behind-the-end"),
         pytest.param(response(cname(b"\xc0\x14", "b.net")), "no proper name", id="b8-into-a-label"),
         pytest.param(response(cname(b"\xc0\x0b", "b.net")), "a pointer that does not lead backwards", id="b8-into-the-header"),
