@@ -135,7 +135,7 @@ def _without(message: bytes, answer: Answer, taken: Sequence[int], aging: Aging,
 def _plain_size(message: bytes, answer: Answer) -> int:
     """Of each record, if there is nothing but addresses of one family and of the very name asked for, and an OPT behind them; else 0."""
     count, begin = answer.answer_count, answer.question_end
-    if not len(answer.located) == len(answer.ttl_offsets) == count or answer.opt[1] not in (0, answer.end):
+    if not 0 < count == len(answer.located) == len(answer.ttl_offsets) or answer.opt[1] not in (0, answer.end):
         return 0
     size = wire.PLAIN_HEAD + len(answer.located[0])
     if answer.located_at != tuple(range(begin, begin + count * size, size)):

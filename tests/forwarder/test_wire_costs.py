@@ -162,6 +162,7 @@ def test_cutting_plain_answers_is_what_rewriting_them_gives(made: list[tuple[str
     [
         pytest.param(response(a(METADATA), aaaa(bytes(15) + b"\1")), id="both-families"),
         pytest.param(response(a(METADATA), a(ONE, owner="www.example.net")), id="another-owner"),
+        pytest.param(response(a(METADATA, owner="www.example.net"), a(ONE)), id="another-owner-first"),
         pytest.param(response(a(METADATA), FILLER), id="another-type"),
         pytest.param(response(a(METADATA), authority=(a(ONE),)), id="another-section"),
         pytest.param(response(a(METADATA), additional=(opt(), a(ONE))), id="an-opt-in-between"),
