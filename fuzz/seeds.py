@@ -78,16 +78,16 @@ def messages() -> Iterator[tuple[str, bytes]]:
 
 
 def dear_messages() -> Iterator[tuple[str, bytes]]:
-    """As much as `answer.MAX_RECORDS`, `MAX_LABELS`, `rewrite.MAX_REWRITTEN` and 64 kB let through, so that fuzzing measures it, too."""
-    both = [record(1 if place % 2 else 28, place.to_bytes(4 if place % 2 else 16, "big")) for place in range(512)]
+    """As much as the bounds of `answer` and `rewrite` and 64 kB let through, so that fuzzing measures it, too."""
+    both = [record(1 if place % 2 else 28, place.to_bytes(4 if place % 2 else 16, "big")) for place in range(640)]
     owned = [record(1, address(place), bytes((2, 97 + place // 26, 97 + place % 26, 0))) for place in range(98)]
-    signed = record(46, pack(">HBBIIIH", 1, 8, 3, 60, 2, 1, 7) + _NAME + bytes(32))
     services = [record(33, pack(">HHHBH", 1, 2, 443, 2, place) + _TO_QUESTION, ttl=place) for place in range(127)]
     # 4,090 would fill 64 kB; dnspython, the other opinion, takes minutes for those.
-    yield "dear-addresses", response(*(record(1, pack(">I", place), ttl=place) for place in range(600)))
+    yield "dear-addresses", response(*(record(1, pack(">I", place), ttl=place) for place in range(1100)))
     yield "dear-both-families", response(*both)
-    yield "dear-owners", response(*owned, *[signed] * 414)
-    yield "dear-written-anew", response(*services, record(1, address(1)))
+    yield "dear-owners", response(*owned, *[record(16, b"\1x")] * 542)
+    yield "dear-written-anew", response(*[record(16, b"\1x", ttl=place) for place in range(319)], record(1, address(1)))
+    yield "dear-services-written-anew", response(*services, record(1, address(1)))
     yield "dear-names-written-anew", response(record(1, address(1)), *(record(2, b"\1a" * 60 + bytes((1, 97 + k, 0))) for k in range(16)))
 
 

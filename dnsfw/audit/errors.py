@@ -13,3 +13,7 @@ class ForeignDatabaseError(AuditError):
 
 class DamagedDatabaseError(AuditError):
     """The file is ours, but SQLite cannot read it any more."""
+
+
+class OutdatedDatabaseError(AuditError):
+    """The file is ours, of an older version than this program writes; the writer puts it aside and begins a new one."""

@@ -1,6 +1,6 @@
 """Opening an audit database for its one writer: the lock, the file with its mode, the tables.
 
-Touches the database file and its neighbours `PATH.lock` and `PATH.damaged-*`.
+Touches the database file and its neighbours `PATH.lock`, `PATH.damaged-*` and `PATH.outdated-*`.
 Always true: a file that is not ours is left as it was, and nothing is put beside it; a damaged one of ours is kept under another name.
 """
 
@@ -67,14 +67,14 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(error, sqlite3.DatabaseError) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGED
 
 
-def moved_aside(path: Path, now: WallTime) -> Path:
-    """The new place of a damaged database; its log goes with it, for whoever repairs it."""
-    aside = path.with_name(f"{path.name}.damaged-{int(now)}")
+def moved_aside(path: Path, now: WallTime, why: str = "damaged") -> Path:
+    """The new place of a database that cannot be written on; its log goes with it, for whoever repairs it."""
+    aside = path.with_name(f"{path.name}.{why}-{int(now)}")
     try:
         for suffix in ("", "-wal"):
             if (part := Path(f"{path}{suffix}")).exists():
                 part.rename(f"{aside}{suffix}")
         Path(f"{path}-shm").unlink(missing_ok=True)
     except OSError as error:
-        raise DamagedDatabaseError(f"{path} is damaged and could not be moved aside: {error}") from error
+        raise DamagedDatabaseError(f"{path} is {why} and could not be moved aside: {error}") from error
     return aside

@@ -45,7 +45,8 @@ class Gap(NamedTuple):
     """Records that should be here and are not: between `since` and `until`, `lost` many, None where nobody can know.
 
     why: "queue full" (the disk was too slow, full or away), "unclean end" (killed, or a power cut), "worker ended" (one of several was
-    killed, or has failed), "unusable records", "damaged database".
+    killed, or has failed), "unusable records", "damaged database",
+    "outdated database" (of an older version: what was recorded before is in the file that was put aside).
     """
 
     since: float

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from dnsfw.audit.errors import ForeignDatabaseError
+from dnsfw.audit.errors import ForeignDatabaseError, OutdatedDatabaseError
 from dnsfw.audit.record import Gap, QueryRecord
 
 APPLICATION_ID = 0x646E7366  # "dnsf", at offset 68 of the file
@@ -79,9 +79,15 @@ def check_version(database: sqlite3.Connection, path: Path) -> bool:
         return False
     if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:  # set with the version, in one transaction
         raise _strangers(path)
-    if found != VERSION:
+    if found < VERSION:
+        raise OutdatedDatabaseError(
+            f"{path} has version {found} of the audit tables, this dnsfw has {VERSION}: dnsfw run keeps it beside and begins a new one; "
+            "the old one can be read by the dnsfw that wrote it, or with SQL"
+        )
+    if found > VERSION:
         raise ForeignDatabaseError(
-            f"{path} has version {found} of the audit tables, this dnsfw writes {VERSION}; name another file with --audit-db"
+            f"{path} has version {found} of the audit tables, this dnsfw has {VERSION}: a newer one wrote it, run that; "
+            "or name another file in the same folder with --audit-db"
         )
     return True
 

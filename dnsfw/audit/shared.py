@@ -43,8 +43,7 @@ class Shared:
         self._database = database
         self._own = [QueryRecord._fields.index(column) for column in OWN]
         self._oldest = 0
-        last = database.execute("SELECT max((SELECT ifnull(max(epoch), 0) FROM asker), (SELECT ifnull(max(epoch), 0) FROM verdict))")
-        self._epoch = int(last.fetchone()[0])
+        self._epoch = max(_last_epoch(database, "asker"), _last_epoch(database, "verdict"))
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
@@ -67,4 +66,11 @@ class Shared:
             return
         (self._oldest,) = oldest
         for table in ("asker", "verdict"):
-            self._database.execute(f"DELETE FROM {table} WHERE epoch < ?", oldest)  # noqa: S608 -- our own names
+            # Ids rise with the epochs: only what goes is looked at, however much stays.
+            first = f"SELECT id FROM {table} WHERE epoch >= ? ORDER BY id LIMIT 1"  # noqa: S608 -- our own names
+            self._database.execute(f"DELETE FROM {table} WHERE id < ({first})", oldest)  # noqa: S608 -- our own names
+
+
+def _last_epoch(database: sqlite3.Connection, table: str) -> int:
+    row = database.execute(f"SELECT epoch FROM {table} ORDER BY id DESC LIMIT 1").fetchone()  # noqa: S608 -- our own names
+    return int(row[0]) if row is not None else 0

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dnsfw.audit import frames, opening
-from dnsfw.audit.errors import AuditError, DamagedDatabaseError, ForeignDatabaseError
+from dnsfw.audit.errors import AuditError, DamagedDatabaseError, ForeignDatabaseError, OutdatedDatabaseError
 from dnsfw.audit.frames import Frame, FrameReader
 from dnsfw.audit.record import Gap
 from dnsfw.audit.settings import AuditSettings
@@ -65,6 +65,8 @@ class Writer:
             _write(store, batch, self._clock.wall())
         except ForeignDatabaseError as error:
             self._report(str(error), event="refused")
+        except OutdatedDatabaseError:
+            self._replace("outdated")
         except (sqlite3.Error, OSError, AuditError) as error:
             self._recover(error)
         else:
@@ -88,7 +90,7 @@ class Writer:
         self._close_broken()
         self._report(str(error) if isinstance(error, AuditError) else f"{self._settings.path}: {error}")
         if opening.is_damage(error):
-            self._replace_damaged()
+            self._replace("damaged")
 
     def _close_broken(self) -> None:
         store, self._store = self._store, None
@@ -98,16 +100,16 @@ class Writer:
             except sqlite3.Error as error:
                 self._report(f"{self._settings.path}: closing: {error}")
 
-    def _replace_damaged(self) -> None:
+    def _replace(self, why: str) -> None:
         now = self._clock.wall()
         try:
-            aside = opening.moved_aside(self._settings.path, now)
+            aside = opening.moved_aside(self._settings.path, now, why)
             self._store = self._opened()
-            self._store.add_gap(Gap(now, now, None, "damaged database"))
+            self._store.add_gap(Gap(now, now, None, f"{why} database"))
         except (sqlite3.Error, OSError, DamagedDatabaseError) as error:
             self._report(str(error))
         else:
-            _tell(event="replaced", text=f"{self._settings.path} was damaged, it is kept as {aside}; a new one was begun")
+            _tell(event="replaced", text=f"{self._settings.path} was {why}, it is kept as {aside}; a new one was begun")
 
     def _report(self, text: str, event: str = "trouble") -> None:
         if text != self._trouble:

@@ -181,6 +181,8 @@ class Exchange:
         if not release.grantable or self._is_cut(release):
             # Whoever comes back over TCP for what was cut gets the grants with it.
             return self._answer(release, Granted(until=inf, ttl=MAX_TTL, grants=0))
+        if not self._can_be_written(release):
+            return self._unwritable(release)
         self._stage = _Granting(now, release)
         return (EnsureGrants(release.subject, release.name, release.grantable, release.ttl),)
 
@@ -197,17 +199,21 @@ class Exchange:
     def _answer(self, release: Release, outcome: GrantOutcome) -> tuple[Effect, ...]:
         cap, count = (outcome.ttl, outcome.grants) if isinstance(outcome, Granted) else (MAX_TTL, 0)
         received = release.reply.received
-        # A set: 4,000 addresses looked up in as many would hold everyone up for 300 ms.
-        taken_out = frozenset() if release.is_audited else frozenset(release.removed)
         try:
             if self._is_cut(release):
                 data = respond.make_truncated(self.query, received.data)
             else:
                 data = respond.make_response(
-                    self.query, received.data, received.answer, limit=self._limit, age=release.reply.age, ttl_cap=cap, removed=taken_out
+                    self.query,
+                    received.data,
+                    received.answer,
+                    limit=self._limit,
+                    age=release.reply.age,
+                    ttl_cap=cap,
+                    removed=release.taken_out,
                 )
         except wire.WireError:
-            return self._fail(Reason.MALFORMED_ANSWER)
+            return self._unwritable(release)
         return self._end(
             data,
             *release.words(outcome),
@@ -225,6 +231,22 @@ class Exchange:
     def _is_cut(self, release: Release) -> bool:
         """Whether the addresses alone are longer than the client takes, so that it gets TC: seen before anything is done for them."""
         return len(release.addresses) * LEAST_RECORD > self._limit
+
+    def _can_be_written(self, release: Release) -> bool:
+        """Without what is to be taken out: tried before anything is granted for an answer that then does not come. Rare, as that is."""
+        received, taken_out = release.reply.received, release.taken_out
+        if not taken_out and received.answer.opt[1] in (0, received.answer.end):
+            return True
+        try:
+            respond.make_response(self.query, received.data, received.answer, limit=self._limit, removed=taken_out)
+        except wire.WireError:
+            return False
+        return True
+
+    def _unwritable(self, release: Release) -> tuple[Effect, ...]:
+        decision, rcode, ede = failure_of(Reason.MALFORMED_ANSWER)
+        data, chain = respond.make_error(self.query, rcode, ede), release.reply.received.answer.chain
+        return self._end(data, decision, Reason.MALFORMED_ANSWER, removed=release.removed, chain=chain)
 
     def _answer_emptied(self, release: Release) -> tuple[Effect, ...]:
         data = respond.make_error(self.query, wire.NOERROR, BLOCKED)

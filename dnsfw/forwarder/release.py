@@ -40,6 +40,11 @@ class Release(NamedTuple):
         return self.protected + self.excess if self.excess else self.protected
 
     @property
+    def taken_out(self) -> frozenset[bytes]:
+        """A set: 4,000 addresses looked up in as many would hold everyone up for 300 ms."""
+        return frozenset() if self.is_audited else frozenset(self.removed)
+
+    @property
     def is_emptied(self) -> bool:
         """Whether all that was asked for is taken out."""
         return not self.addresses and bool(self.reply.received.answer.addresses)

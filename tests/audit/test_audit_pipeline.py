@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import netns
 import pytest
 from audit_kit import entries, gaps, names, numbered, query, until
 
-from dnsfw.audit.errors import ForeignDatabaseError
+from dnsfw.audit.errors import ForeignDatabaseError, OutdatedDatabaseError
 from dnsfw.audit.pipeline import AuditPipeline
 from dnsfw.audit.record import QueryRecord
+from dnsfw.audit.schema import APPLICATION_ID
 from dnsfw.audit.settings import AuditSettings
 
 Make = Callable[..., Awaitable[AuditPipeline]]
@@ -195,6 +197,26 @@ async def test_damaged_database_is_set_aside_and_a_gap_begins_the_new_one(start:
     assert [(gap.lost, gap.why) for gap in gaps(path)] == [(None, "damaged database")]
 
 
+async def test_outdated_database_is_kept_beside(start: Make, path: Path) -> None:
+    """An upgrade stops nobody's DNS: what an older version has written stays as it was, and a gap says where it ends."""
+    path.parent.mkdir(exist_ok=True)
+    with sqlite3.connect(path) as database:
+        database.executescript(f"CREATE TABLE record (at REAL); PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
+    database.close()
+    content = path.read_bytes()
+
+    pipeline = await start()
+    pipeline.sink(query(name="new.example.net"))
+    await pipeline.stop(10)
+
+    (aside,) = [file for file in path.parent.iterdir() if "outdated" in file.name]
+    assert aside.read_bytes() == content
+    assert names(path) == ["new.example.net"]
+    assert [(gap.lost, gap.why) for gap in gaps(path)] == [(None, "outdated database")]
+    with pytest.raises(OutdatedDatabaseError, match="the dnsfw that wrote it"):
+        names(aside)
+
+
 async def test_removed_database_is_made_anew(start: Make, path: Path) -> None:
     """`rm audit.db` under a running dnsfw does not send records into nowhere."""
     pipeline = await start()
@@ -250,6 +272,7 @@ import asyncio, sys, uvloop
 from pathlib import Path
 from audit_kit import query
 from dnsfw.audit.pipeline import AuditPipeline
+from dnsfw.audit.schema import APPLICATION_ID
 from dnsfw.audit.settings import AuditSettings
 
 async def main():
@@ -284,6 +307,7 @@ import asyncio, sys, uvloop
 from pathlib import Path
 from audit_kit import numbered, until
 from dnsfw.audit.pipeline import AuditPipeline
+from dnsfw.audit.schema import APPLICATION_ID
 from dnsfw.audit.settings import AuditSettings
 
 async def main():

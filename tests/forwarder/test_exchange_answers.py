@@ -36,6 +36,7 @@ from dnsfw.forwarder.events import (
     GrantsSettled,
     Identified,
 )
+from dnsfw.forwarder.rewrite import MAX_REWRITTEN
 from dnsfw.forwarder.wire import Query
 from dnsfw.policy.grants import Granted
 from dnsfw.policy.model import Mode, RuleRef
@@ -263,6 +264,30 @@ def test_lists_in_the_record_are_separated_by_spaces() -> None:
     _, record = ends(through(SELECTED, data))
 
     assert (record.removed, record.chain) == (f"{METADATA} 127.0.0.1", "b.net c.net")
+
+
+def test_u15_nothing_is_granted_for_what_cannot_be_written() -> None:
+    """An answer that is too long to take a protected address out: seen before the grants, and on record with all that it tried."""
+    many = [a(f"198.18.{number >> 8}.{number & 255}", owner="b.net") for number in range(MAX_REWRITTEN)]
+    data, record = ends(through(SELECTED, response(cname(TO_QUESTION, "b.net"), a(METADATA, owner="b.net"), *many), sender=OVER_TCP))
+
+    assert rcode(data) == 2
+    assert (record.decision, record.reason, record.removed, record.chain, record.grants) == (
+        "failed",
+        "malformed-answer",
+        METADATA,
+        "b.net",
+        0,
+    )
+
+
+def test_what_need_not_be_taken_out_may_be_long() -> None:
+    """Where the pod is only audited, nothing is taken out, so nothing is written anew."""
+    many = [a(f"198.18.{number >> 8}.{number & 255}", owner="b.net") for number in range(MAX_REWRITTEN)]
+    data = response(cname(TO_QUESTION, "b.net"), a(METADATA, owner="b.net"), *many)
+    (ensure,) = through(AUDITED, data, sender=OVER_TCP)
+
+    assert isinstance(ensure, EnsureGrants)
 
 
 def test_u15_off_the_chain_too() -> None:

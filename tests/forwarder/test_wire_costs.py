@@ -12,12 +12,14 @@ from dnsfw.forwarder import respond
 from dnsfw.forwarder.answer import MAX_ALIASES, MAX_LABELS, MAX_RECORDS, Malformed, parse_response
 from dnsfw.forwarder.edns import MAX_OPTIONS
 from dnsfw.forwarder.respond import HIGHEST_LIMIT, make_response
-from dnsfw.forwarder.rewrite import MAX_REWRITTEN, without_records
+from dnsfw.forwarder.rewrite import MAX_REWRITTEN, MAX_WITH_NAMES, without_records
 from dnsfw.forwarder.wire import AAAA, FORMERR, MAX_ADDITIONAL, Rejected, WireError, parse_query
 
 ONE, METADATA = "192.0.2.1", "169.254.169.254"
 LONG = b"\1a" * 120
+TARGET = b"\xc0\x2d"  # of an alias that stands first
 FILLER = rr(TO_QUESTION, 16, b"\1x")
+MX = rr(TO_QUESTION, 15, b"\0\1" + TO_QUESTION)
 
 
 def addresses(count: int) -> list[str]:
@@ -63,6 +65,22 @@ def test_answers_have_an_end(records: list[bytes], detail: str) -> None:
     assert parse_response(response(*records), question()) == Malformed(detail)
 
 
+@pytest.mark.parametrize(
+    ("first", "owner", "last", "count"),
+    [
+        pytest.param([cname(TO_QUESTION, "b.net")], TARGET, [], 1000, id="behind-an-alias"),
+        pytest.param([], TO_QUESTION, [rr(TO_QUESTION, 46, bytes(60))], 600, id="signed"),
+    ],
+)
+def test_u11_many_addresses_need_not_be_plain(first: list[bytes], owner: bytes, last: list[bytes], count: int) -> None:
+    """As many as one answer may have granted behind an alias; with signatures, hundreds. Behind 300, a protected one is taken out."""
+    whole = response(*first, *(a(each, owner=owner) for each in addresses(count)), *last, additional=(opt(),))
+    few = response(*first, *(a(each, owner=owner) for each in addresses(300)), a(METADATA, owner=owner), *last, additional=(opt(),))
+
+    assert read(whole).addresses == tuple(map(packed, addresses(count)))
+    assert packed(METADATA) not in read(answered(ask(), few, removed={packed(METADATA)}, limit=HIGHEST_LIMIT)).located
+
+
 def test_u11_plain_addresses_are_read_however_many() -> None:
     """4,090 addresses fill a message; they are read at once, not record by record."""
     assert read(response(*map(a, addresses(4090)))).addresses == tuple(map(packed, addresses(4090)))
@@ -72,7 +90,7 @@ def test_pointers_unfold_no_further_than_the_client_takes() -> None:
     """2 kB in which each record names 110 labels twice by pointers: 55 kB when spelled out, of which no more is written than goes out."""
     first = rr(TO_QUESTION, 2, LONG[:220] + TO_QUESTION)
     place = pack(">H", 0xC000 | len(response()) + 12)
-    data = response(first, a(METADATA), *[rr(TO_QUESTION, 17, place + place)] * (MAX_REWRITTEN - 2))
+    data = response(first, a(METADATA), *[rr(TO_QUESTION, 17, place + place)] * (MAX_WITH_NAMES - 1))
     answer, asked = read(data), ask(edns=True)
     whole = make_response(asked, data, answer, limit=HIGHEST_LIMIT, removed={packed(METADATA)})
     tracemalloc.start()
@@ -91,6 +109,7 @@ def test_pointers_unfold_no_further_than_the_client_takes() -> None:
     ("records", "detail"),
     [
         pytest.param([a(METADATA), *[FILLER] * MAX_REWRITTEN], "more records than are written anew", id="records"),
+        pytest.param([a(METADATA), *[MX] * (MAX_WITH_NAMES + 1)], "more records with names than are written anew", id="names"),
         pytest.param(
             [a(METADATA), *[rr(TO_QUESTION, 2, LONG[:220] + bytes((1, octet)) + TO_QUESTION) for octet in range(10)]],
             "more labels than are written anew",

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_messages import ANSWERED, TO_QUESTION, a, aaaa, cname, opt, question, response, rr, soa
 
-from dnsfw.forwarder.answer import Answer, _parse, parse_plain
+from dnsfw.forwarder.answer import Answer, _parse, parse_aliased, parse_plain
 from dnsfw.forwarder.wire import AAAA, PAST_THE_END, A, WireError
 
 ONE, SIX = "192.0.2.1", bytes.fromhex("20010db8000000000000000000000001")
@@ -58,6 +58,72 @@ def test_shortcut_says_what_the_long_way_says(made: tuple[bytes, bytes]) -> None
     found = parse_plain(data, key) if len(data) >= 12 else None
 
     assert found is None or found == the_long_way(data, key)
+
+
+TARGET = b"\xc0\x2d"  # of an alias that stands first
+NEXT = b"\xc0\x46"  # of the one behind it: each has 12 octets and a target of 13
+CHAINS = st.lists(
+    st.builds(
+        cname,
+        st.sampled_from((TO_QUESTION, TARGET, NEXT, "www.example.net")),
+        st.sampled_from(("aaa.bbb.net", "ccc.bbb.net", "www.example.net", TARGET)),
+        TTLS,
+    ),
+    min_size=1,
+    max_size=3,
+)
+BEHIND = st.builds(
+    a, st.sampled_from((ONE, "192.0.2.2")), st.sampled_from((60, 60, 5)), st.sampled_from((TARGET, TARGET, NEXT, TO_QUESTION, b"\xc0\xff"))
+)
+ALIASED = st.builds(
+    lambda chain, addresses, times, additional, cut, qtype: (
+        response(*chain, *addresses * times, additional=tuple(additional), qtype=qtype)[: -cut or None],
+        question(qtype=qtype),
+    ),
+    CHAINS,
+    st.lists(BEHIND, min_size=1, max_size=3) | st.lists(st.builds(a, st.just(ONE), st.just(60), st.just(TARGET)), min_size=1, max_size=2),
+    st.sampled_from((1, 1, 20)),
+    st.lists(OPTS, max_size=2),
+    st.sampled_from((0, 0, 0, 1, 14)),
+    st.sampled_from((A, A, A, AAAA)),
+)
+
+
+@settings(max_examples=500)
+@given(ALIASED)
+def test_aliased_says_what_the_long_way_says(made: tuple[bytes, bytes]) -> None:
+    """Chains, loops, owners that are nobody's, and whatever stands behind them."""
+    data, key = made
+    try:
+        found = parse_aliased(data, key)
+    except (WireError, *PAST_THE_END):
+        assert the_long_way(data, key) is None
+        return
+
+    assert found is None or found == the_long_way(data, key)
+
+
+def test_aliased_is_taken_by_what_content_networks_say() -> None:
+    """One alias or several, few addresses or a thousand; not where another owner, another type or nothing follows."""
+    chain = [cname(TO_QUESTION, "aaa.bbb.net"), cname(TARGET, "ccc.bbb.net", 5)]
+    many = [a(f"198.18.{number >> 8}.{number & 255}", owner=NEXT) for number in range(1000)]
+    found = parse_aliased(response(*chain, *many, additional=(opt(),)), question())
+
+    assert found is not None and len(found.addresses) == 1000
+    assert (found.ttl, found.lifetime, len(found.chain)) == (5, 5, 2)
+    assert parse_aliased(response(chain[0], a(ONE, owner=TARGET)), question()) is not None
+    for other in (
+        response(*chain, a(ONE, owner=TARGET)),
+        response(*chain, a(ONE, owner="ccc.bbb.net")),
+        response(*chain, a(ONE, 2**31, owner=NEXT)),
+        response(*chain, aaaa(SIX)),
+        response(*chain),
+        response(*chain * 9, a(ONE, owner=NEXT)),
+        response(a(ONE)),
+        response(*chain, a(ONE, owner=NEXT), text="other.example.net"),
+        response(*chain, a(ONE, owner=NEXT), flags=ANSWERED | 3),
+    ):
+        assert parse_aliased(other, question()) is None
 
 
 def test_shortcut_steps_over_a_long_opt() -> None:
