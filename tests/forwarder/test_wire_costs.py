@@ -3,6 +3,7 @@
 import tracemalloc
 from struct import pack
 
+import dns.message
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,10 +171,35 @@ def test_cutting_plain_answers_is_what_rewriting_them_gives(made: list[tuple[str
     out = bytearray(data)
     aging = respond.Aging(age=3, cap=30)
     respond.patch_ttls(out, data, answer, aging)
-    size = respond._plain_size(data, answer)
+    size = respond._tail_size(data, answer)
 
     assert size == (28 if is_ipv6 else 16)
     assert respond._spliced(data, answer, taken, size, aging) == without_records(bytes(out), answer.question_end, starts, HIGHEST_LIMIT)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([ONE, "192.0.2.2", METADATA]), st.sampled_from([60, 60, 5])), min_size=1, max_size=8),
+    st.sampled_from([1, 10]),
+    st.sampled_from(["b.net", TO_QUESTION, b"\1b" + TO_QUESTION]),
+    st.booleans(),
+)
+def test_cutting_behind_an_alias_loses_nothing(made: list[tuple[str, int]], times: int, target: str | bytes, has_opt: bool) -> None:
+    """The same records as the long way gives, whatever the alias' name is made of; TTLs, too."""
+    records = [cname(TO_QUESTION, target, 90), *[a(address, ttl, owner=TARGET) for address, ttl in made * times]]
+    data = response(*records, additional=(opt(),) if has_opt else ())
+    answer = read(data)
+    taken = [place for place, each in zip(answer.located_at, answer.located, strict=True) if each == packed(METADATA)]
+    aging = respond.Aging(age=3, cap=70)
+    out = bytearray(data)
+    respond._patch(out, answer.ttl_offsets, aging)
+    whole = without_records(bytes(out), answer.question_end, frozenset((*taken, answer.opt[0])), HIGHEST_LIMIT)
+    size = respond._tail_size(data, answer)
+
+    assert whole is not None
+    assert size == (16 if target != TO_QUESTION else 0)  # an alias to itself leads nowhere
+    if size:
+        short, long = (dns.message.from_wire(each, one_rr_per_rrset=True) for each in (respond._spliced(data, answer, taken, size, aging), whole))
+        assert [each.to_text() for each in short.answer] == [each.to_text() for each in long.answer]
 
 
 @pytest.mark.parametrize(
@@ -183,6 +209,9 @@ def test_cutting_plain_answers_is_what_rewriting_them_gives(made: list[tuple[str
         pytest.param(response(a(METADATA), a(ONE, owner="www.example.net")), id="another-owner"),
         pytest.param(response(a(METADATA, owner="www.example.net"), a(ONE)), id="another-owner-first"),
         pytest.param(response(a(METADATA), FILLER), id="another-type"),
+        pytest.param(response(FILLER, a(METADATA)), id="another-type-first"),
+        pytest.param(response(cname(TO_QUESTION, "b.net"), a(METADATA, owner=TARGET), a(ONE, owner=b"\xc0\x38")), id="two-owners"),
+        pytest.param(response(cname(TO_QUESTION, "b.net"), a(METADATA, owner="b.net")), id="spelled-out"),
         pytest.param(response(a(METADATA), authority=(a(ONE),)), id="another-section"),
         pytest.param(response(a(METADATA), additional=(opt(), a(ONE))), id="an-opt-in-between"),
         pytest.param(response(a(METADATA), additional=(opt(), FILLER)), id="an-opt-before-others"),
@@ -192,5 +221,5 @@ def test_other_answers_are_rewritten(other: bytes) -> None:
     """All but what is plain goes the long way, to the same end."""
     answer, gone = read(other), packed(METADATA)
 
-    assert not respond._plain_size(other, answer)
+    assert not respond._tail_size(other, answer)
     assert read(answered(ask(), other, removed={gone})).located == tuple(each for each in answer.located if each != gone)
