@@ -9,7 +9,7 @@ before the kernel's acknowledgement, none under rules that have changed meanwhil
 """
 
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dnsfw.audit.record import QueryRecord, Sink
 from dnsfw.clock import Clock, Instant, WallTime
@@ -29,11 +29,13 @@ from dnsfw.names import Name, format_name
 from dnsfw.policy.grants import Granted, GrantOutcome, Grants
 from dnsfw.policy.snapshot import NameVerdict, Subject
 
-MOST_SHAPES, MOST_PARENTS, MOST_VERDICTS = 256, 2048, 4096
+MOST_SHAPES: Final = 256
+MOST_PARENTS: Final = 2048
+MOST_VERDICTS: Final = 4096
 """Remembered of each; more, and all of them are forgotten."""
 
-_new = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
-_WITHOUT_MBZ = tuple(bytes((octet & ~wire.MBZ,)) for octet in range(256))
+_new: Final = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
+_WITHOUT_MBZ: Final = tuple(bytes((octet & ~wire.MBZ,)) for octet in range(256))
 
 
 class Taken(Enum):

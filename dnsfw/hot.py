@@ -11,7 +11,7 @@ the header's rcode, whatever waits for anybody.
 """
 
 from math import ceil, inf
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dnsfw.audit.record import QueryRecord, Sink
 from dnsfw.clock import Clock, Instant
@@ -30,14 +30,15 @@ from dnsfw.policy.grants import Granted, Grants
 from dnsfw.policy.model import PodUid
 from dnsfw.policy.snapshot import Permit, Policy, Snapshot, Stance, Subject
 
-MOST_PLANS = 16_384
+MOST_PLANS: Final = 16_384
 """Questions remembered, about 2 kB each; more than that, and all are forgotten."""
-MOST_OCTETS = 300
+MOST_OCTETS: Final = 300
 """Of a query that is worth remembering: header, name, type and class, and a small OPT."""
 
-_new = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
-_BEFORE = Sender(source="", transport=UDP, at=0.0)
-_OWN_FIELDS = QueryRecord._fields.index("name")  # at, namespace, pod, uid, source, transport: the one query's; what follows is the shot's
+_new: Final = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
+_BEFORE: Final = Sender(source="", transport=UDP, at=0.0)
+# at, namespace, pod, uid, source, transport: the one query's; what follows is the shot's.
+_OWN_FIELDS: Final = QueryRecord._fields.index("name")
 
 
 class Need(NamedTuple):

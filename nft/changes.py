@@ -4,11 +4,11 @@ Pure. `timeout_ms` None means the set's default, and in a set without one: until
 jiffies and takes a timeout that rounds to none for "never expires"; hence MIN_TIMEOUT_MS, to which shorter ones are raised.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from nft.objects import Set, Verdict
 
-MIN_TIMEOUT_MS = 10  # one jiffy of the slowest clock that Linux is built with (HZ=100)
+MIN_TIMEOUT_MS: Final = 10  # one jiffy of the slowest clock that Linux is built with (HZ=100)
 
 
 class Add(NamedTuple):

@@ -6,33 +6,42 @@ Always true: attributes(attribute(t, v)) == {t: v}, and messages(message(…)) y
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from nft.errors import KernelUnreachableError
 
-ERROR, DONE = 2, 3
-REQUEST, MULTI, ACK, DUMP_INTR = 0x1, 0x2, 0x4, 0x10
-DUMP, CREATE, EXCL, NONREC = 0x300, 0x400, 0x200, 0x100
-CAPPED, ACK_TLVS = 0x100, 0x200
+ERROR: Final = 2
+DONE: Final = 3
+REQUEST: Final = 0x1
+MULTI: Final = 0x2
+ACK: Final = 0x4
+DUMP_INTR: Final = 0x10
+DUMP: Final = 0x300
+CREATE: Final = 0x400
+EXCL: Final = 0x200
+NONREC: Final = 0x100
+CAPPED: Final = 0x100
+ACK_TLVS: Final = 0x200
 
-NFTABLES = 10  # NFNL_SUBSYS_NFTABLES, the high byte of a message's type
-BATCH_BEGIN, BATCH_END = 0x10, 0x11
-NESTED = 0x8000
-_TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+NFTABLES: Final = 10  # NFNL_SUBSYS_NFTABLES, the high byte of a message's type
+BATCH_BEGIN: Final = 0x10
+BATCH_END: Final = 0x11
+NESTED: Final = 0x8000
+_TYPE_MASK: Final = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
-FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
+FAMILIES: Final = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
 
-_HEADER = struct.Struct("=IHHII")
-_GENERAL = struct.Struct("=IHHIIBBBB")
-_ACKNOWLEDGEMENT = struct.Struct("=IHHIIi")
-_ATTRIBUTE = struct.Struct("=HH")
-_ERROR = struct.Struct("=i")
+_HEADER: Final = struct.Struct("=IHHII")
+_GENERAL: Final = struct.Struct("=IHHIIBBBB")
+_ACKNOWLEDGEMENT: Final = struct.Struct("=IHHIIi")
+_ATTRIBUTE: Final = struct.Struct("=HH")
+_ERROR: Final = struct.Struct("=i")
 _BE32, _BE64, _NATIVE32 = struct.Struct(">I"), struct.Struct(">Q"), struct.Struct("=I")
-_MARK = struct.Struct("=8sI8s")
-HEADER_SIZE = 16
-GENERAL_SIZE = 20
+_MARK: Final = struct.Struct("=8sI8s")
+HEADER_SIZE: Final = 16
+GENERAL_SIZE: Final = 20
 _BEGIN, _END = (_GENERAL.pack(GENERAL_SIZE, kind, REQUEST, 0, 0, 0, 0, 0, 0)[:8] for kind in (BATCH_BEGIN, BATCH_END))
-_MARK_TAIL = bytes(7) + bytes([NFTABLES])
+_MARK_TAIL: Final = bytes(7) + bytes([NFTABLES])
 
 
 class CodecError(KernelUnreachableError):

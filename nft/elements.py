@@ -9,6 +9,7 @@ in a concatenation it is one element with two keys.
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from nft import codec
 from nft.changes import MIN_TIMEOUT_MS, Add, Change
@@ -17,15 +18,19 @@ from nft.errors import NotValidError
 from nft.listed import CODES, DATA, ELEMENTS, EXPIRATION, FLAGS, INTERVAL_END, KEY, KEY_END, TIMEOUT, VALUE, VERDICT, Data, reader
 from nft.objects import Set, Verdict
 
-NEW, GET, DELETE, DESTROY = 12, 13, 14, 30  # NFT_MSG_…SETELEM
-_TABLE, _SET = 1, 2  # NFTA_SET_ELEM_LIST_…
-_MAX_TIMEOUT_MS = 1 << 50
-ROOM = 0xFFFF - 4
+NEW: Final = 12  # NFT_MSG_…SETELEM
+GET: Final = 13
+DELETE: Final = 14
+DESTROY: Final = 30
+_TABLE: Final = 1  # NFTA_SET_ELEM_LIST_…
+_SET: Final = 2
+_MAX_TIMEOUT_MS: Final = 1 << 50
+ROOM: Final = 0xFFFF - 4
 """Octets in the attribute that lists the elements."""
-_HEAD = struct.Struct("=HH")
-_NFTABLES = codec.NFTABLES << 8
-_FLAGS_OF = {NEW: codec.REQUEST | codec.CREATE, DELETE: codec.REQUEST, DESTROY: codec.REQUEST}
-_LAST_FLAGS = {kind: flags | codec.ACK for kind, flags in _FLAGS_OF.items()}
+_HEAD: Final = struct.Struct("=HH")
+_NFTABLES: Final = codec.NFTABLES << 8
+_FLAGS_OF: Final = {NEW: codec.REQUEST | codec.CREATE, DELETE: codec.REQUEST, DESTROY: codec.REQUEST}
+_LAST_FLAGS: Final = {kind: flags | codec.ACK for kind, flags in _FLAGS_OF.items()}
 
 
 class SetCoder:

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
 
 from nft import batch, codec
 from nft.batch import Planner
@@ -27,9 +28,9 @@ from nft.socket import NetlinkSocket
 from nft.structure import Libnftables
 from nft.transaction import Transaction
 
-_GET_SET = 10
-_MOST_CODERS = 4096  # sets come and go with policies
-_ATTEMPTS = 5  # elements that expire between two attempts are what needs more than one
+_GET_SET: Final = 10
+_MOST_CODERS: Final = 4096  # sets come and go with policies
+_ATTEMPTS: Final = 5  # elements that expire between two attempts are what needs more than one
 
 
 class RealKernel:

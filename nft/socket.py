@@ -11,18 +11,22 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from nft import codec
 from nft.codec import CodecError, Message, Refusal
 from nft.errors import InterruptedDumpError, KernelUnreachableError, NftError, TooLargeError, from_errno
 
-_NETFILTER = 12  # the socket module has no name for NETLINK_NETFILTER
-_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
-_RECEIVE = 65536  # a dump's datagrams have at most 32 KiB
-_RECEIVE_BUFFER = 1 << 20  # room for one refusal a message; what does not fit is reported as lost
-_OVERHEAD = 1024  # the kernel wants the batch to leave room for its own bookkeeping
-_ATTEMPTS = 20  # of a dump that foreign commits keep changing
+_NETFILTER: Final = 12  # the socket module has no name for NETLINK_NETFILTER
+_SOL_NETLINK: Final = 270
+_CAP_ACK: Final = 10
+_EXT_ACK: Final = 11
+_SO_SNDBUFFORCE: Final = 32
+_SO_RCVBUFFORCE: Final = 33
+_RECEIVE: Final = 65536  # a dump's datagrams have at most 32 KiB
+_RECEIVE_BUFFER: Final = 1 << 20  # room for one refusal a message; what does not fit is reported as lost
+_OVERHEAD: Final = 1024  # the kernel wants the batch to leave room for its own bookkeeping
+_ATTEMPTS: Final = 20  # of a dump that foreign commits keep changing
 
 
 class NetlinkSocket:

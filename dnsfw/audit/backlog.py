@@ -6,13 +6,13 @@ it is written, so that a writer's successor gets it again.
 """
 
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dnsfw.audit import frames
 from dnsfw.audit.record import Gap, QueryRecord
 
 # Frames under way at once, some 2.5 MB: enough to keep the writer busy, little enough for the transport to copy.
-_WINDOW = 64
+_WINDOW: Final = 64
 
 
 class _Batch(NamedTuple):

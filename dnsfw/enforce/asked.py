@@ -4,7 +4,7 @@ Pure. The ledger's owner asks it of its own state, a worker of its mirror (dnsfw
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from dnsfw.clock import Instant
 from dnsfw.enforce.rejudge import is_contested
@@ -15,7 +15,7 @@ from dnsfw.policy.ledger import Claim, Ledger, Row
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import Permit, Snapshot, Subject
 
-FOREVER: Instant = float("inf")
+FOREVER: Final[Instant] = float("inf")
 
 
 class Ask(NamedTuple):

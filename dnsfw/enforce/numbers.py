@@ -8,11 +8,11 @@ Pure but for the journal, which is told of a number's meaning before the number 
 
 from collections.abc import Callable, Iterator, KeysView, Set
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dnsfw.policy.model import PodUid, RuleRef
 
-OPEN_RULE = RuleRef(namespace="", name="*open")
+OPEN_RULE: Final = RuleRef(namespace="", name="*open")
 """Stands for what is open by default on a pod that no enforced rule closes; no object can have this name."""
 
 

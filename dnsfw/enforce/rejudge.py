@@ -8,6 +8,7 @@ edited rule costs each row of its pods a look (3 to 4 µs, measured over 50,000)
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from dnsfw.enforce.numbers import OPEN_RULE
 from dnsfw.policy.judge import is_in_force
@@ -15,7 +16,7 @@ from dnsfw.policy.ledger import NO_ROW, Claim, Ledger, Row, is_adopted, with_cla
 from dnsfw.policy.model import PodUid, RuleRef
 from dnsfw.policy.snapshot import Permit, Policy, Snapshot, Stance, Subject
 
-ROWS_A_SLICE = 1000
+ROWS_A_SLICE: Final = 1000
 """Rows judged before the loop gets its turn again (about 2 ms)."""
 
 

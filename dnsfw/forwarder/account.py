@@ -6,7 +6,7 @@ Pure. Always true: what a client reads says nothing about rules; the record says
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, inet_ntop
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dnsfw.audit.record import QueryRecord
 from dnsfw.clock import WallTime
@@ -18,17 +18,22 @@ from dnsfw.names import Name, format_name
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import NameVerdict, Subject
 
-ALLOWED, REFUSED, PASSED, FAILED, WOULD_REFUSE = "allowed", "refused", "passed", "failed", "would-refuse"
+ALLOWED: Final = "allowed"
+REFUSED: Final = "refused"
+PASSED: Final = "passed"
+FAILED: Final = "failed"
+WOULD_REFUSE: Final = "would-refuse"
 
-MOST_LISTED = 100  # addresses written out in a record
+MOST_LISTED: Final = 100  # addresses written out in a record
 
-UDP, TCP = "udp", "tcp"
+UDP: Final = "udp"
+TCP: Final = "tcp"
 
-_NOTHING_TO_JUDGE = frozenset((Reason.NOT_SELECTED, Reason.CLUSTER_NAME, Reason.FILTER_OFF))
-_REFUSING = frozenset(
+_NOTHING_TO_JUDGE: Final = frozenset((Reason.NOT_SELECTED, Reason.CLUSTER_NAME, Reason.FILTER_OFF))
+_REFUSING: Final = frozenset(
     (Reason.UNKNOWN_SOURCE, Reason.NOT_SUPPORTED, Reason.QUERY_RATE, Reason.NAME_RATE, Reason.WILDCARD_TYPE, Reason.WILDCARD_LENGTH)
 )
-_INFO_CODES = {
+_INFO_CODES: Final = {
     Reason.UNKNOWN_SOURCE: InfoCode.PROHIBITED,
     Reason.POD_QUOTA: InfoCode.PROHIBITED,
     Reason.IN_FLIGHT: InfoCode.PROHIBITED,

@@ -5,11 +5,12 @@ bounded by the limits themselves.
 """
 
 from collections.abc import Hashable
+from typing import Final
 
 from dnsfw.clock import Instant
 from dnsfw.policy.reasons import Reason
 
-RESERVED = 16
+RESERVED: Final = 16
 """Queries that any pod may have in flight even where the others have taken all places: a crowd of pods must not keep a quiet one out."""
 
 

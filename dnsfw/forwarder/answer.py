@@ -7,39 +7,39 @@ size; an address grants only if CNAMEs lead from the question to it, in an untru
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dnsfw.forwarder import wire
 from dnsfw.forwarder.edns import OPT
 from dnsfw.forwarder.records import Known, Record, expand, read_records
 from dnsfw.names import Name
 
-MAX_CHAIN = 16  # aliases; a longer chain grants nothing, as a loop does (U9)
-NO_TTL = -1
-MAX_TTL = 0x7FFFFFFF
-MAX_RECORDS = 640
+MAX_CHAIN: Final = 16  # aliases; a longer chain grants nothing, as a loop does (U9)
+NO_TTL: Final = -1
+MAX_TTL: Final = 0x7FFFFFFF
+MAX_RECORDS: Final = 640
 """Of an answer that neither `parse_plain` nor `parse_aliased` reads: say, the ports and addresses of 300 pods; 0.6 to 2 µs each."""
-MAX_ALIASES = 64
+MAX_ALIASES: Final = 64
 """CNAMEs of an answer; a chain may have 16."""
-MAX_LABELS = 200
+MAX_LABELS: Final = 200
 """Of the names that are read, each counted once: owners of addresses and aliases, and these one's targets; up to 2 µs each."""
-_ADDRESS_SIZES = {wire.A: 4, wire.AAAA: 16}
-_MIN_SOA = 22  # two names of an octet, five numbers
-_TTL_SIZE = 4
-_TTL_BEFORE_RDATA = 6  # TTL, length, rdata
-_LENGTH_AT = 10
-_MANY = 32  # addresses, from which on looking at all of them by columns is cheaper than at each
+_ADDRESS_SIZES: Final = {wire.A: 4, wire.AAAA: 16}
+_MIN_SOA: Final = 22  # two names of an octet, five numbers
+_TTL_SIZE: Final = 4
+_TTL_BEFORE_RDATA: Final = 6  # TTL, length, rdata
+_LENGTH_AT: Final = 10
+_MANY: Final = 32  # addresses, from which on looking at all of them by columns is cheaper than at each
 # By type and class, a record whose owner is a pointer (owner, type and class; TTL; length; rdata), and its length field.
-_PLAIN = {b"\x00\x01\x00\x01": (Struct(">6sI2s4s"), b"\x00\x04"), b"\x00\x1c\x00\x01": (Struct(">6sI2s16s"), b"\x00\x10")}
-_COLUMNS = {  # TTLs and addresses of such records
+_PLAIN: Final = {b"\x00\x01\x00\x01": (Struct(">6sI2s4s"), b"\x00\x04"), b"\x00\x1c\x00\x01": (Struct(">6sI2s16s"), b"\x00\x10")}
+_COLUMNS: Final = {  # TTLs and addresses of such records
     b"\x00\x01\x00\x01": (Struct(">6xI6x"), Struct(">12x4s")),
     b"\x00\x1c\x00\x01": (Struct(">6xI18x"), Struct(">12x16s")),
 }
-NO_OPT = (0, 0)
-_new = tuple.__new__
-_OPT_HEAD = b"\x00\x00\x29"  # the root, type OPT
-_EMPTY_OPT = 11
-_CNAME_IN = b"\x00\x05\x00\x01"
+NO_OPT: Final = (0, 0)
+_new: Final = tuple.__new__
+_OPT_HEAD: Final = b"\x00\x00\x29"  # the root, type OPT
+_EMPTY_OPT: Final = 11
+_CNAME_IN: Final = b"\x00\x05\x00\x01"
 
 
 class Malformed(NamedTuple):

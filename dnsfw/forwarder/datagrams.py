@@ -17,7 +17,7 @@ _DATAGRAM: Final = Struct("@PIPNPNi0PI0P")  # struct mmsghdr: a msghdr, and how 
 _INT: Final = 4
 _APART: Final = 64  # octets between two slots: at multiples of 4096 all would compete for the same lines of the cache
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc: Final = ctypes.CDLL(None, use_errno=True)
 _libc.recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 _libc.sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
 _recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg

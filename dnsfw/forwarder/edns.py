@@ -7,15 +7,15 @@ looked at, and no option is echoed.
 from struct import Struct
 from typing import Final, NamedTuple
 
-OPT = 41
-OUR_PAYLOAD_SIZE = 1232  # survives IPv6's smallest MTU unfragmented (DNS flag day 2020)
-MIN_PAYLOAD_SIZE = 512  # RFC 6891 §6.2.3: smaller values are treated as this one
-DO = 0x8000
-MAX_OPTIONS = 1024  # of a query; 30 are assigned, 64 kB would hold 16,000, 0.2 µs each
+OPT: Final = 41
+OUR_PAYLOAD_SIZE: Final = 1232  # survives IPv6's smallest MTU unfragmented (DNS flag day 2020)
+MIN_PAYLOAD_SIZE: Final = 512  # RFC 6891 §6.2.3: smaller values are treated as this one
+DO: Final = 0x8000
+MAX_OPTIONS: Final = 1024  # of a query; 30 are assigned, 64 kB would hold 16,000, 0.2 µs each
 
-_OPT_RECORD = Struct(">BHHBBHH")  # root, type, payload size, extended rcode, version, flags, length of the options
-_OPTION = Struct(">HH")
-_EDE = 15
+_OPT_RECORD: Final = Struct(">BHHBBHH")  # root, type, payload size, extended rcode, version, flags, length of the options
+_OPTION: Final = Struct(">HH")
+_EDE: Final = 15
 
 
 class Edns(NamedTuple):

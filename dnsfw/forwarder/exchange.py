@@ -7,7 +7,7 @@ exchange ends with exactly one response and one record, and what it hears later 
 
 from dataclasses import dataclass
 from math import inf
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from dnsfw.clock import Instant
 from dnsfw.forwarder import respond, wire
@@ -39,13 +39,13 @@ from dnsfw.policy.grants import Granted, GrantOutcome, NotGranted
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import NameVerdict, Subject
 
-MAX_DECISIONS = 4  # rules that change this often while one query is answered: SERVFAIL
+MAX_DECISIONS: Final = 4  # rules that change this often while one query is answered: SERVFAIL
 
 # The same bytes for all refusals: a pod learns that a name is not for it, never why (A27).
-BLOCKED = Ede(InfoCode.BLOCKED)
-_TC = wire.TC >> 8  # as it stands in the header's third octet
-LEAST_RECORD = wire.MIN_RECORD_SIZE + 4  # of an address
-REFUSAL_RCODES = {Refusal.NXDOMAIN: wire.NXDOMAIN, Refusal.REFUSED: wire.REFUSED}
+BLOCKED: Final = Ede(InfoCode.BLOCKED)
+_TC: Final = wire.TC >> 8  # as it stands in the header's third octet
+LEAST_RECORD: Final = wire.MIN_RECORD_SIZE + 4  # of an address
+REFUSAL_RCODES: Final = {Refusal.NXDOMAIN: wire.NXDOMAIN, Refusal.REFUSED: wire.REFUSED}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ is looked at again at bounded intervals, neither in a busy loop (CoreDNS #7704) 
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from dnsfw.clock import Instant
 
-MIN_PROBE_SECONDS = 0.1
+MIN_PROBE_SECONDS: Final = 0.1
 
 
 @dataclass(slots=True)

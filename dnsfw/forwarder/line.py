@@ -13,24 +13,28 @@ While little is under way nothing waits here: it is done where it was read.
 
 import asyncio
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dnsfw.clock import Clock, Instant
 from dnsfw.policy.turns import NO_BOUND, Turns
 
-MOST = 128
+MOST: Final = 128
 """Done in a turn of the loop, 10 to 25 µs each: the more of a kind are done in a row, the less each costs (44 µs a new name with 128, 66
 with 16: the processor's caches hold one stage of the way, not all of it)."""
-PIECES, BESIDE_OTHERS = 16, 4
+PIECES: Final = 16
+BESIDE_OTHERS: Final = 4
 """Done in a turn of somebody who is alone; and of crowds, while others are there."""
-FEW = 8
+FEW: Final = 8
 """Questions under way, up to which nothing needs to wait for its turn; owners of what waits, up to which some may be crowds."""
-LITTLE, CROWD = 4, 8
+LITTLE: Final = 4
+CROWD: Final = 8
 """Pieces waiting: of a pod that is no crowd; and of each owner on average, where crowds are."""
-WORK_S, REST_S = 0.0005, 0.001  # uvloop's timers count in milliseconds
-OTHERS_S = 1.0
+WORK_S: Final = 0.0005  # uvloop's timers count in milliseconds
+REST_S: Final = 0.001
+OTHERS_S: Final = 1.0
 """For so long after several have waited at once, there are others."""
-WAITING_PER_SOURCE, WAITING = 4096, 16_384  # more than a socket's buffer holds: a burst that fitted there is not cut short here
+WAITING_PER_SOURCE: Final = 4096  # more than a socket's buffer holds: a burst that fitted there is not cut short here
+WAITING: Final = 16_384
 
 _Work = Callable[[Any, Any], object]
 

@@ -11,20 +11,22 @@ A few datagrams are handled where they were read. More, or more than that under 
 import asyncio
 import socket
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from dnsfw.forwarder.datagrams import Datagrams
 from dnsfw.forwarder.line import FEW, Line
 
-BATCH = 32
-TAKEN_AT_ONCE = 512
-LARGEST = 4096  # octets, of what is read or sent; no answer is longer (respond.HIGHEST_LIMIT), and a longer query is found to be cut
-LARGEST_WAITING = 1500  # no query is that long, and lines must not hold what nobody asked
-MOST_UNSENT = 1024
-CROWD_S, MOST_CROWDS = 1.0, 1024  # how often, and of how many sources at once, it is told who was crowded out
-MOST_SOURCES = 4096  # remembered as texts
+BATCH: Final = 32
+TAKEN_AT_ONCE: Final = 512
+LARGEST: Final = 4096  # octets, of what is read or sent; no answer is longer (respond.HIGHEST_LIMIT), and a longer query is found to be cut
+LARGEST_WAITING: Final = 1500  # no query is that long, and lines must not hold what nobody asked
+MOST_UNSENT: Final = 1024
+CROWD_S: Final = 1.0  # how often, and of how many sources at once, it is told who was crowded out
+MOST_CROWDS: Final = 1024
+MOST_SOURCES: Final = 4096  # remembered as texts
 
-UDP, TCP = "udp", "tcp"  # as records say it
+UDP: Final = "udp"  # as records say it
+TCP: Final = "tcp"
 
 SocketAddress = bytes
 """Who sent a datagram, as the kernel says it: struct sockaddr_in (port from 2, address from 4) or sockaddr_in6 (2, 8, scope from 24)."""

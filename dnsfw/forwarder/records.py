@@ -5,12 +5,12 @@ walked once however many pointers lead there (`expand` remembers), so the work i
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dnsfw.forwarder.wire import HEADER_SIZE, MAX_LABEL, MAX_NAME, POINTER, RECORD, RECORD_SIZE, WireError, name_end
 
-_ROOT = b"\x00"
-_new = tuple.__new__
+_ROOT: Final = b"\x00"
+_new: Final = tuple.__new__
 
 
 class Record(NamedTuple):

@@ -6,7 +6,7 @@ response is never longer than its client takes; no two refusals differ in anythi
 
 from collections.abc import Sequence, Set
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dnsfw.forwarder import wire
 from dnsfw.forwarder.answer import MAX_RECORDS, MAX_TTL, Answer
@@ -14,21 +14,21 @@ from dnsfw.forwarder.edns import Ede, InfoCode, opt_record
 from dnsfw.forwarder.rewrite import without_records
 from dnsfw.forwarder.wire import Query, Rejected
 
-NEGATIVE_TTL = 5
+NEGATIVE_TTL: Final = 5
 """Seconds that a resolver inside a pod may keep a refusal: a changed rule is felt soon, a search list does not ask again at once."""
 
-HIGHEST_LIMIT = 65535  # a TCP message's
+HIGHEST_LIMIT: Final = 65535  # a TCP message's
 
 # The root's SOA without names: an NXDOMAIN or NODATA without one must not be kept at all (RFC 2308 §5).
-_SOA_RECORD = (
+_SOA_RECORD: Final = (
     b"\x00" + wire.RECORD.pack(wire.SOA, wire.IN, NEGATIVE_TTL, 22) + b"\x00\x00" + Struct(">5I").pack(1, 3600, 600, 86400, NEGATIVE_TTL)
 )
-_ANY_TTL = 3600
-_TTL_SIZE = 4
-_ADDRESSES = (wire.A.to_bytes(2, "big"), wire.AAAA.to_bytes(2, "big"))
-_OWNER_AND_TYPE = 4
-_MANY = 32  # records, from which on changing all of them by columns is cheaper than each
-_HINFO_RECORD = b"\xc0\x0c" + wire.RECORD.pack(wire.HINFO, wire.IN, _ANY_TTL, 9) + b"\x07RFC8482\x00"
+_ANY_TTL: Final = 3600
+_TTL_SIZE: Final = 4
+_ADDRESSES: Final = (wire.A.to_bytes(2, "big"), wire.AAAA.to_bytes(2, "big"))
+_OWNER_AND_TYPE: Final = 4
+_MANY: Final = 32  # records, from which on changing all of them by columns is cheaper than each
+_HINFO_RECORD: Final = b"\xc0\x0c" + wire.RECORD.pack(wire.HINFO, wire.IN, _ANY_TTL, 9) + b"\x07RFC8482\x00"
 
 
 class Aging(NamedTuple):

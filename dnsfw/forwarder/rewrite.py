@@ -6,13 +6,14 @@ takes, whatever pointers would unfold to (64 kB to 2 MB).
 """
 
 from collections.abc import Container
+from typing import Final
 
 from dnsfw.forwarder import wire
 from dnsfw.forwarder.records import Known, Record, expand, read_records
 
 # The data of the types that may be compressed (RFC 1035 §3.3, RFC 3597 §4), as its parts: octets, "n" a name, "s" a string. What is
 # left is copied, as the data of all other types is: those must not hold pointers.
-_LAYOUTS: dict[int, tuple[int | str, ...]] = {
+_LAYOUTS: Final[dict[int, tuple[int | str, ...]]] = {
     2: ("n",),  # NS
     3: ("n",),  # MD
     4: ("n",),  # MF
@@ -33,13 +34,13 @@ _LAYOUTS: dict[int, tuple[int | str, ...]] = {
     33: (6, "n"),  # SRV
     35: (4, "s", "s", "s", "n"),  # NAPTR
 }
-_HIGHEST_POINTER = 0x3FFF
-_LENGTH_SIZE = 2
-MAX_REWRITTEN = 320
+_HIGHEST_POINTER: Final = 0x3FFF
+_LENGTH_SIZE: Final = 2
+MAX_REWRITTEN: Final = 320
 """Records of a message that is written anew, 1 to 3 µs each."""
-MAX_WITH_NAMES = 128
+MAX_WITH_NAMES: Final = 128
 """Those of them whose data holds names, 3 to 9 µs each."""
-MAX_SPELLED_OUT = 1024
+MAX_SPELLED_OUT: Final = 1024
 """Labels in it: ten names of a hundred, or each record's two of four."""
 
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from dnsfw.audit.record import Sink
 from dnsfw.clock import Clock, Instant
@@ -26,7 +26,7 @@ from dnsfw.forwarder.upstreams import Upstreams, UpstreamSettings, UpstreamStats
 from dnsfw.policy.grants import Grants
 from dnsfw.policy.reasons import Reason
 
-STOP_SECONDS = 2.0
+STOP_SECONDS: Final = 2.0
 
 
 class Fast(Protocol):

@@ -9,11 +9,11 @@ A `call_later` and its cancel cost 1.0 µs, an entry here 0.4 µs, and a forward
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from dnsfw.clock import Clock, Instant
 
-TICK_SECONDS = 0.05
+TICK_SECONDS: Final = 0.05
 T = TypeVar("T")
 
 

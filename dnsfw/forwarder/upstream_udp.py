@@ -16,6 +16,7 @@ import socket
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from dnsfw.clock import Instant
 from dnsfw.forwarder import wire
@@ -24,10 +25,13 @@ from dnsfw.forwarder.inquiry import Inquiry
 from dnsfw.forwarder.settings import Endpoint
 
 # We advertise 1232; whoever sends more than this is cut and found out to be malformed.
-RECEIVE_BYTES = 4096
-RUN, RUN_S = 16, 0.001
-MAX_TABLE = 32768
-LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EAGAIN})
+RECEIVE_BYTES: Final = 4096
+RUN: Final = 16
+RUN_S: Final = 0.001
+MAX_TABLE: Final = 32768
+LOCAL_ERRNOS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EAGAIN}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

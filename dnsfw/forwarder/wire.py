@@ -6,47 +6,60 @@ its size; a name in a question holds no pointers; what is wrong with a query is 
 
 import struct
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dnsfw.forwarder.edns import MIN_PAYLOAD_SIZE, OPT, OUR_PAYLOAD_SIZE, Edns, are_options_whole
 from dnsfw.names import Name
 from dnsfw.policy.reasons import Reason
 
-HEADER = Struct(">HHHHHH")  # id, flags, and the counts of question, answer, authority and additional
-RECORD = Struct(">HHIH")  # type, class, ttl, length of the rdata
-HEADER_SIZE = 12
-RECORD_SIZE = 10
-MIN_RECORD_SIZE = 11  # the root, then RECORD
-TO_QUESTION = b"\xc0\x0c"  # a pointer to the name behind the header
-PLAIN_HEAD, PLAIN_TTL_AT = 12, 6  # where the data and the TTL of a record stand whose owner is a pointer
-MAX_NAME = 255  # RFC 1035 §3.1
-MAX_LABEL = 63
-MAX_ADDITIONAL = 16  # records of a query: an OPT, a TSIG, a SIG(0); 64 kB would hold 5,900, 0.4 µs each
-POINTER = 0xC0  # the two bits that tell a pointer from a label, RFC 1035 §4.1.4
+HEADER: Final = Struct(">HHHHHH")  # id, flags, and the counts of question, answer, authority and additional
+RECORD: Final = Struct(">HHIH")  # type, class, ttl, length of the rdata
+HEADER_SIZE: Final = 12
+RECORD_SIZE: Final = 10
+MIN_RECORD_SIZE: Final = 11  # the root, then RECORD
+TO_QUESTION: Final = b"\xc0\x0c"  # a pointer to the name behind the header
+PLAIN_HEAD: Final = 12  # where the data and the TTL of a record stand whose owner is a pointer
+PLAIN_TTL_AT: Final = 6
+MAX_NAME: Final = 255  # RFC 1035 §3.1
+MAX_LABEL: Final = 63
+MAX_ADDITIONAL: Final = 16  # records of a query: an OPT, a TSIG, a SIG(0); 64 kB would hold 5,900, 0.4 µs each
+POINTER: Final = 0xC0  # the two bits that tell a pointer from a label, RFC 1035 §4.1.4
 
-QR = 0x8000
-OPCODE = 0x7800
-TC = 0x0200
-RD = 0x0100
-RA = 0x0080
-MBZ = 0x0040
-AD = 0x0020
-CD = 0x0010
-RCODE = 0x000F
-ASKED_FLAGS = RD | AD | CD  # what a query asks with and upstream is asked with
+QR: Final = 0x8000
+OPCODE: Final = 0x7800
+TC: Final = 0x0200
+RD: Final = 0x0100
+RA: Final = 0x0080
+MBZ: Final = 0x0040
+AD: Final = 0x0020
+CD: Final = 0x0010
+RCODE: Final = 0x000F
+ASKED_FLAGS: Final = RD | AD | CD  # what a query asks with and upstream is asked with
 
-NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
-UNREAD_RCODES = (FORMERR, SERVFAIL, NOTIMP)  # of responses that may lack the question, since it could not be read
+NOERROR: Final = 0
+FORMERR: Final = 1
+SERVFAIL: Final = 2
+NXDOMAIN: Final = 3
+NOTIMP: Final = 4
+REFUSED: Final = 5
+BADVERS: Final = 16
+UNREAD_RCODES: Final = (FORMERR, SERVFAIL, NOTIMP)  # of responses that may lack the question, since it could not be read
 
-A, NS, CNAME, SOA, HINFO, AAAA, ANY = 1, 2, 5, 6, 13, 28, 255
-IN = 1
+A: Final = 1
+NS: Final = 2
+CNAME: Final = 5
+SOA: Final = 6
+HINFO: Final = 13
+AAAA: Final = 28
+ANY: Final = 255
+IN: Final = 1
 # 128-255 are queries about queries (RFC 6895 §3.1): AXFR, IXFR, MAILA, MAILB, TSIG, TKEY ...; only ANY has an answer here. 0 is reserved.
-META_TYPES = frozenset((0, OPT, *range(128, 256))) - {ANY}
+META_TYPES: Final = frozenset((0, OPT, *range(128, 256))) - {ANY}
 
 # Bits that make an answer a different one, folded into one byte behind the question.
-_KEY_DO = 0x01
+_KEY_DO: Final = 0x01
 
-PAST_THE_END = (struct.error, IndexError)
+PAST_THE_END: Final = (struct.error, IndexError)
 """What a walk past the end of a message raises. Python checks each access anyway; asking first would be asking twice."""
 
 

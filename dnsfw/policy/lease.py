@@ -3,9 +3,11 @@
 Always true: a lease ends after the TTL that was answered, and is never 0, which nftables would read as "for ever".
 """
 
+from typing import Final
+
 from dnsfw.policy.model import LeaseLimits
 
-_SIGN = 1 << 31
+_SIGN: Final = 1 << 31
 
 
 def effective_ttl(wire: int) -> int:

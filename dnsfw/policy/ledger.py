@@ -18,13 +18,13 @@ from dnsfw.policy.model import PodUid, RuleRef
 from dnsfw.policy.ports import Piece
 from dnsfw.policy.snapshot import Permit
 
-CLAIMS_A_ROW = 64
+CLAIMS_A_ROW: Final = 64
 """With more names than this on one address of one pod (object stores, CDNs), those that end first are forgotten, but for the one that holds
 a rule's ports open for longest: every element stands as it was told, and a name taken back closes what only forgotten ones still allow.
 """
 
 
-ADOPTED = b"\xff"
+ADOPTED: Final = b"\xff"
 """How the names of claims begin that were found in the kernel at start: no label has 255 bytes, so no name does."""
 
 
@@ -49,7 +49,7 @@ class RowKey(NamedTuple):
 
 
 Row = tuple[Claim, ...]
-NO_ROW: Row = ()
+NO_ROW: Final[Row] = ()
 
 
 def is_adopted(name: Name) -> bool:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from itertools import chain
+from typing import Final
 
 from dnsfw.policy.model import IPNetwork, PolicySettings
 
-_BUILT_IN = (
+_BUILT_IN: Final = (
     "0.0.0.0/8",  # "this host": connect() to 0.0.0.0 reaches loopback
     "127.0.0.0/8",
     "169.254.0.0/16",  # link-local, and with it the clouds' metadata
@@ -25,23 +26,23 @@ _BUILT_IN = (
     "fd00:ec2::254/128",  # metadata of AWS over IPv6
     "::ffff:0:0/96",  # mapped: never a destination on the wire, and a second way to write any IPv4 address
 )
-_ZEROS = IPv4Network("0.0.0.0/8")
+_ZEROS: Final = IPv4Network("0.0.0.0/8")
 
 # Prefixes right behind which an IPv4 address stands, so that an IPv4 network becomes an IPv6 network.
-_PREFIXES = (
+_PREFIXES: Final = (
     IPv6Network("::/96"),  # IPv4-compatible, RFC 4291 §2.5.5.1
     IPv6Network("::ffff:0:0:0/96"),  # IPv4-translated, RFC 2765 §2.1
     IPv6Network("64:ff9b::/96"),  # NAT64, RFC 6052 §2.1
     IPv6Network("2002::/16"),  # 6to4, RFC 3056
     IPv6Network("2001::/32"),  # Teredo's server, RFC 4380 §4
 )
-_TEREDO = IPv6Network("2001::/32")
+_TEREDO: Final = IPv6Network("2001::/32")
 # Local NAT64 (RFC 8215): the translator's prefix may be /48, /56, /64 or /96 (RFC 6052 §2.2), and only the operator knows which.
-_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+_LOCAL_NAT64: Final = IPv6Network("64:ff9b:1::/48")
 # Its addresses with nothing but zeros up to 0.0.0.0/8 at the very end: zero in each of these readings.
-_LOCAL_NAT64_ZEROS = IPv6Network("64:ff9b:1::/104")
-_ALL_32 = (1 << 32) - 1
-_MASKED = frozenset(int(each.network_address) >> 96 for each in (_TEREDO, _LOCAL_NAT64))
+_LOCAL_NAT64_ZEROS: Final = IPv6Network("64:ff9b:1::/104")
+_ALL_32: Final = (1 << 32) - 1
+_MASKED: Final = frozenset(int(each.network_address) >> 96 for each in (_TEREDO, _LOCAL_NAT64))
 """The first 32 bits of whatever a mask matches."""
 
 

@@ -6,7 +6,7 @@ it has judged (bounded: a full memory is emptied, so that a flood of names costs
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from dnsfw.clock import WallTime
 from dnsfw.names import ROOT, Name, parents
@@ -22,13 +22,13 @@ from dnsfw.policy.verdicts import NameVerdict, Permit, Stance, Step
 
 __all__ = ["NameVerdict", "Permit", "Policy", "Snapshot", "Stance", "Step", "Subject", "is_protected"]
 
-MEMORY = 8192
+MEMORY: Final = 8192
 """Judgements that a policy remembers, of each kind: about 200 bytes each."""
-PARENTS = 2048
+PARENTS: Final = 2048
 """Of those of names that no rule writes out, one for each parent: few in use, but as many as somebody likes to make up."""
 
-_UNTOUCHED = NameVerdict(is_resolved=True, is_granting=False, reason=Reason.NOT_SELECTED)
-_CLUSTER = NameVerdict(is_resolved=True, is_granting=False, reason=Reason.CLUSTER_NAME)
+_UNTOUCHED: Final = NameVerdict(is_resolved=True, is_granting=False, reason=Reason.NOT_SELECTED)
+_CLUSTER: Final = NameVerdict(is_resolved=True, is_granting=False, reason=Reason.CLUSTER_NAME)
 
 
 class _Found(NamedTuple):

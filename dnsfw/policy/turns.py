@@ -7,10 +7,10 @@ that one crowd takes half of them, two take a third each, and never all.
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
-NO_BOUND = 1 << 30
+NO_BOUND: Final = 1 << 30
 """For what is bounded where it comes from."""
 
 
