@@ -21,6 +21,8 @@ run, in network namespaces of their own, under load from dnsperf, beside one ups
 kernel before the answer, one audit record for each query, journal, guards; nothing is switched off. The others run without a firewall,
 except dnsmasq, which puts addresses into one set for everybody and without an end.
 
+Why some bars are missed: [ADR 0012](adr/0012-bars-that-are-missed.md).
+
 How to repeat it: `make bench`, or a part: `make bench CASES=forwarded,cached ROUNDS=3`.
 """
 
