@@ -18,7 +18,7 @@ from dnsfw.policy.model import PodUid, RuleRef
 from dnsfw.policy.ports import Piece
 from dnsfw.policy.snapshot import Permit
 
-CLAIMS_A_ROW: Final = 64
+CLAIMS_A_ROW = 64  # not final, see hot.MOST_PLANS
 """With more names than this on one address of one pod (object stores, CDNs), those that end first are forgotten, but for the one that holds
 a rule's ports open for longest: every element stands as it was told, and a name taken back closes what only forgotten ones still allow.
 """
