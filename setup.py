@@ -11,7 +11,7 @@ from setuptools import Extension, setup
 
 POLICY = ("ledger", "lease", "snapshot", "grants", "index", "protected", "turns")
 FORWARDER = (
-    *("service", "wire", "records", "answer", "cache", "events", "inquiry", "health", "timers", "admission", "perform"),
+    *("service", "wire", "records", "aliases", "answer", "cache", "events", "inquiry", "health", "timers", "admission", "perform"),
     *("upstreams", "upstream_udp", "line", "listener_udp", "datagrams", "edns", "account", "respond", "exchange", "release", "rewrite"),
 )
 ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge")

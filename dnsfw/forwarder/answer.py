@@ -4,31 +4,23 @@ Pure: walks over the bytes, no message objects. Always true: no count, length or
 size; an address grants only if CNAMEs lead from the question to it, in an untruncated NOERROR answer to a query for addresses.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
 from dnsfw.forwarder import wire
+from dnsfw.forwarder.aliases import MAX_CHAIN, MAX_TTL, Names, aliases_of, check_steady, effective, follow
 from dnsfw.forwarder.edns import OPT
-from dnsfw.forwarder.records import Known, Record, expand, read_records
+from dnsfw.forwarder.records import Record, read_records
 from dnsfw.names import Name
 
-MAX_CHAIN: Final = 16  # aliases; a longer chain grants nothing, as a loop does (U9)
 NO_TTL: Final = -1
-MAX_TTL: Final = 0x7FFFFFFF
 MAX_RECORDS: Final = 640
 """Of an answer that neither `parse_plain` nor `parse_aliased` reads: say, the ports and addresses of 300 pods; 0.6 to 2 µs each."""
-MAX_ALIASES: Final = 64
-"""CNAMEs of an answer; a chain may have 16."""
-MAX_LABELS: Final = 200
-"""Of the names that are read, each counted once: owners of addresses and aliases, and these one's targets; up to 2 µs each."""
 _ADDRESS_SIZES: Final = {wire.A: 4, wire.AAAA: 16}
 _MIN_SOA: Final = 22  # two names of an octet, five numbers
-_TTL_SIZE: Final = 4
 _TTL_BEFORE_RDATA: Final = 6  # TTL, length, rdata
 _LENGTH_AT: Final = 10
-_MANY: Final = 32  # addresses, from which on looking at all of them by columns is cheaper than at each
 # By type and class, a record whose owner is a pointer (owner, type and class; TTL; length; rdata), and its length field.
 _PLAIN: Final = {b"\x00\x01\x00\x01": (Struct(">6sI2s4s"), b"\x00\x04"), b"\x00\x1c\x00\x01": (Struct(">6sI2s16s"), b"\x00\x10")}
 _COLUMNS: Final = {  # TTLs and addresses of such records
@@ -153,14 +145,14 @@ def parse_aliased(data: bytes, key: bytes) -> Answer | None:
     if rows is None or data[begin] < wire.POINTER:
         return None
     ttls, packed = rows
-    names = _Names(data, key[:-4])
-    chain, owner, chain_ttl = _follow(key[:-4], _aliases(data, aliases, names))
+    names = Names(data, key[:-4])
+    chain, owner, chain_ttl = follow(key[:-4], aliases_of(data, aliases, names))
     longest, shortest = max(*ttls, *[record.ttl for record in aliases]), min(*ttls, *[record.ttl for record in aliases])
     if owner is None or names.at(begin) != owner or longest > MAX_TTL:
         return None
     starts = tuple(range(begin, start, size))
     offsets = (*[record.rdata - _TTL_BEFORE_RDATA for record in aliases], *range(begin + wire.PLAIN_TTL_AT, start, size))
-    _check_steady(data, names.known, offsets)
+    check_steady(data, names.known, offsets)
     ttl, opt = min(chain_ttl, *ttls), (start, end) if additional_count else NO_OPT
     fields = (0, False, False, _different(packed), chain, ttl, shortest, longest, offsets, count, packed, starts, opt, question_end, end)
     return _new(Answer, fields)
@@ -194,13 +186,13 @@ def _rows(
     """TTLs (one, if they are all the same) and addresses of `count` records of `owner`, a pointer; None where one is another."""
     layout, rdata_length = _PLAIN[question_type]
     head = owner + question_type
-    if count <= _MANY:
+    if count <= wire.MANY:
         heads, ttls, lengths, packed = zip(*layout.iter_unpack(body), strict=True)
         return (ttls, packed) if heads.count(head) == count == lengths.count(rdata_length) else None
     size, (ttl_column, address_column) = layout.size, _COLUMNS[question_type]
     if wire.common_column(body, size, 0, len(head)) != head or wire.common_column(body, size, _LENGTH_AT, 2) != rdata_length:
         return None
-    ttl = wire.common_column(body, size, wire.PLAIN_TTL_AT, _TTL_SIZE)
+    ttl = wire.common_column(body, size, wire.PLAIN_TTL_AT, wire.TTL_SIZE)
     ttls = tuple([each for (each,) in ttl_column.iter_unpack(body)]) if ttl is None else (int.from_bytes(ttl, "big"),)
     return ttls, tuple([address for (address,) in address_column.iter_unpack(body)])
 
@@ -220,15 +212,15 @@ def _parse(data: bytes, key: bytes) -> Answer:
     located = [record for record in records if record[1] in _ADDRESS_SIZES and record[2] == wire.IN]
     if [record for record in located if record[5] - record[4] != _ADDRESS_SIZES[record[1]]]:
         raise wire.WireError("an address of the wrong length")
-    names = _Names(data, key[:-4])
-    chain, owner, chain_ttl = _follow(key[:-4], _aliases(data, answers, names))
+    names = Names(data, key[:-4])
+    chain, owner, chain_ttl = follow(key[:-4], aliases_of(data, answers, names))
     rcode = flags & wire.RCODE | (opt.ttl >> 24 << 4 if opt else 0)
     is_truncated = bool(flags & wire.TC)
     granting = [] if rcode or is_truncated or owner is None else _granting(data, answers, key, owner, names)
     addresses = tuple([data[record[4] : record[5]] for record in located])
     is_negative = rcode == wire.NXDOMAIN or (key[-4] << 8 | key[-3]) not in [record[1] for record in answers]
     ttl_offsets = tuple([record[4] - _TTL_BEFORE_RDATA for record in records])
-    _check_steady(data, names.known, ttl_offsets)
+    check_steady(data, names.known, ttl_offsets)
     return Answer(
         rcode=rcode,
         is_truncated=is_truncated,
@@ -267,63 +259,7 @@ def _take_opt(data: bytes, records: list[Record], additional: int) -> Record | N
     return records.pop(places[0])
 
 
-class _Names:
-    """The names of a message that were read, in small letters. `known` as `expand` keeps it."""
-
-    def __init__(self, data: bytes, question: bytes) -> None:
-        self._data = data
-        self._owners: dict[bytes, tuple[int, bytes]] = {}  # where they first stand, for a pointer must lead backwards from there
-        self.known: Known = {wire.HEADER_SIZE: (wire.HEADER_SIZE, question)}
-
-    def owner(self, record: Record) -> bytes:
-        """The same octets mean the same name wherever they stand, since a pointer is a place of the message."""
-        start = record[0]
-        octets = self._data[start : record[4] - wire.RECORD_SIZE]
-        found = self._owners.get(octets)
-        if found is None or start < found[0]:
-            found = self._owners[octets] = start, self.at(start)
-        return found[1]
-
-    def at(self, offset: int) -> bytes:
-        name = expand(self._data, offset, self.known).lower()
-        if len(self.known) > MAX_LABELS:
-            raise wire.WireError("more labels than an answer has")
-        return name
-
-
-_Aliases = dict[bytes, tuple[bytes, int] | None]
-
-
-def _aliases(data: bytes, answers: Iterable[Record], names: _Names) -> _Aliases:
-    """Owner -> target and TTL; None where an owner has two (they cannot both be meant)."""
-    aliases: _Aliases = {}
-    found = [record for record in answers if record[1] == wire.CNAME and record[2] == wire.IN]
-    if len(found) > MAX_ALIASES:
-        raise wire.WireError("more aliases than an answer has")
-    for record in found:
-        if wire.name_end(data, record.rdata) != record.end:
-            raise wire.WireError("an alias of the wrong length")
-        owner = names.owner(record)
-        target = names.at(record.rdata)
-        aliases[owner] = None if owner in aliases else (target, _effective(record.ttl))
-    return aliases
-
-
-def _follow(name: bytes, aliases: _Aliases) -> tuple[tuple[Name, ...], bytes | None, int]:
-    """The targets from `name` on, whose addresses count (None: nobody's), and the chain's TTL."""
-    chain: list[Name] = []
-    shortest = MAX_TTL
-    while name in aliases:
-        alias = aliases[name]
-        if alias is None or len(chain) == MAX_CHAIN:
-            return tuple(chain), None, shortest
-        name, ttl = alias
-        chain.append(Name(name))
-        shortest = min(shortest, ttl)
-    return tuple(chain), name, shortest
-
-
-def _granting(data: bytes, answers: Iterable[Record], key: bytes, owner: bytes, names: _Names) -> list[Record]:
+def _granting(data: bytes, answers: Iterable[Record], key: bytes, owner: bytes, names: Names) -> list[Record]:
     qtype = key[-4] << 8 | key[-3]
     granting: list[Record] = []
     if qtype not in _ADDRESS_SIZES:
@@ -340,25 +276,9 @@ def _granting(data: bytes, answers: Iterable[Record], key: bytes, owner: bytes, 
     return granting
 
 
-def _check_steady(data: bytes, known: Known, ttl_offsets: Sequence[int]) -> None:
-    """A name that lies in a TTL by a pointer would change as that ages: the pod would read another than was judged."""
-    for place in known:
-        if place == wire.HEADER_SIZE:
-            continue  # the question's first label, if there is a question
-        octet = data[place]
-        end = place + (2 if octet >= wire.POINTER else 1 + octet)
-        at = bisect_right(ttl_offsets, place - _TTL_SIZE)
-        if at < len(ttl_offsets) and ttl_offsets[at] < end:
-            raise wire.WireError("a name that lies in a TTL")
-
-
-def _effective(ttl: int) -> int:
-    return ttl if ttl <= MAX_TTL else 0  # RFC 2181 §8
-
-
 def _shortest(records: Iterable[Record]) -> int:
     ttls = [record[3] for record in records]
-    return min(ttls) if max(ttls) <= MAX_TTL else min(map(_effective, ttls))
+    return min(ttls) if max(ttls) <= MAX_TTL else min(map(effective, ttls))
 
 
 def _lifetime(data: bytes, records: Sequence[Record], authorities: Iterable[Record], rcode: int, is_negative: bool) -> int:
@@ -372,5 +292,5 @@ def _negative_ttl(data: bytes, authorities: Iterable[Record]) -> int:
     """The SOA's last number (RFC 2308 §5); without an SOA nothing may be kept."""
     for record in authorities:
         if record.rtype == wire.SOA and record.end - record.rdata >= _MIN_SOA:
-            return _effective(int.from_bytes(data[record.end - 4 : record.end], "big"))
+            return effective(int.from_bytes(data[record.end - 4 : record.end], "big"))
     return 0

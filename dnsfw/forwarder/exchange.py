@@ -12,7 +12,8 @@ from typing import ClassVar, Final
 from dnsfw.clock import Instant
 from dnsfw.forwarder import respond, wire
 from dnsfw.forwarder.account import FAILED, REFUSED, UDP, Ending, Sender, decision_of, failure_of, reason_of, record_of, rule_of
-from dnsfw.forwarder.answer import MAX_TTL, NO_TTL
+from dnsfw.forwarder.aliases import MAX_TTL
+from dnsfw.forwarder.answer import NO_TTL
 from dnsfw.forwarder.edns import Ede, InfoCode
 from dnsfw.forwarder.events import (
     Aborted,

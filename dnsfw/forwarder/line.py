@@ -29,8 +29,8 @@ FEW: Final = 8
 LITTLE: Final = 4
 CROWD: Final = 8
 """Pieces waiting: of a pod that is no crowd; and of each owner on average, where crowds are."""
-WORK_S: Final = 0.0005  # uvloop's timers count in milliseconds
-REST_S: Final = 0.001
+WORK_S: Final = 0.0005
+REST_S: Final = 0.001  # uvloop's timers count in milliseconds
 OTHERS_S: Final = 1.0
 """For so long after several have waited at once, there are others."""
 WAITING_PER_SOURCE: Final = 4096  # more than a socket's buffer holds: a burst that fitted there is not cut short here

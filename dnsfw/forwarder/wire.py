@@ -16,6 +16,8 @@ HEADER: Final = Struct(">HHHHHH")  # id, flags, and the counts of question, answ
 RECORD: Final = Struct(">HHIH")  # type, class, ttl, length of the rdata
 HEADER_SIZE: Final = 12
 RECORD_SIZE: Final = 10
+TTL_SIZE: Final = 4
+MANY: Final = 32  # records of one size, from which on looking at all by columns is cheaper than at each
 MIN_RECORD_SIZE: Final = 11  # the root, then RECORD
 TO_QUESTION: Final = b"\xc0\x0c"  # a pointer to the name behind the header
 PLAIN_HEAD: Final = 12  # where the data and the TTL of a record stand whose owner is a pointer
@@ -172,7 +174,7 @@ def _read_additional(data: bytes, offset: int, count: int) -> Edns | None:
         owner = data[offset]
         offset = name_end(data, offset)
         rtype, rclass, ttl, length = RECORD.unpack_from(data, offset)
-        offset += RECORD.size
+        offset += RECORD_SIZE
         if rtype == OPT:
             if edns is not None or owner != 0:
                 raise WireError("a second OPT, or one that is not the root's")

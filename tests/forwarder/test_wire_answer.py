@@ -5,7 +5,8 @@ from itertools import pairwise
 import pytest
 from wire_messages import ANSWERED, QNAME, TO_QUESTION, a, aaaa, cname, header, name, opt, packed, question, read, response, rr, soa
 
-from dnsfw.forwarder.answer import MAX_CHAIN, NO_TTL, Answer, Malformed, parse_response
+from dnsfw.forwarder.aliases import MAX_CHAIN
+from dnsfw.forwarder.answer import NO_TTL, Answer, Malformed, parse_response
 from dnsfw.forwarder.wire import AAAA, CNAME, A
 
 KEY = question()

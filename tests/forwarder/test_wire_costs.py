@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from wire_messages import TO_QUESTION, a, aaaa, answered, ask, cname, name, opt, packed, parsed, query, question, read, response, rr
 
 from dnsfw.forwarder import respond
-from dnsfw.forwarder.answer import MAX_ALIASES, MAX_LABELS, MAX_RECORDS, Malformed, parse_response
+from dnsfw.forwarder.aliases import MAX_ALIASES, MAX_LABELS
+from dnsfw.forwarder.answer import MAX_RECORDS, Malformed, parse_response
 from dnsfw.forwarder.edns import MAX_OPTIONS
 from dnsfw.forwarder.respond import HIGHEST_LIMIT, make_response
 from dnsfw.forwarder.rewrite import MAX_REWRITTEN, MAX_WITH_NAMES, without_records

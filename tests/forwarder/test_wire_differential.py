@@ -32,7 +32,8 @@ import dnslib
 import pytest
 from wire_messages import QNAME, name, opt, response, rr
 
-from dnsfw.forwarder.answer import MAX_CHAIN, MAX_TTL, Answer, Malformed, parse_response
+from dnsfw.forwarder.aliases import MAX_CHAIN, MAX_TTL
+from dnsfw.forwarder.answer import Answer, Malformed, parse_response
 from dnsfw.forwarder.records import expand, read_records
 from dnsfw.forwarder.wire import AAAA, CNAME, HEADER_SIZE, IN, PAST_THE_END, A, WireError, plain_name_end
 

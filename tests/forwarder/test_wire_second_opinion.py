@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire_messages import QNAME, packed, question, read
 
-from dnsfw.forwarder.answer import MAX_CHAIN
+from dnsfw.forwarder.aliases import MAX_CHAIN
 
 KEY = question()
 ONE = "192.0.2.1"
