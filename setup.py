@@ -14,12 +14,12 @@ FORWARDER = (
     *("service", "wire", "records", "aliases", "answer", "cache", "events", "inquiry", "health", "timers", "admission", "perform"),
     *("upstreams", "upstream_udp", "line", "listener_udp", "datagrams", "edns", "account", "respond", "exchange", "release", "rewrite"),
 )
-ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge")
+ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge", "state", "cuts", "targets")
 HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/audit/backlog.py", "dnsfw/audit/pipeline.py")
 NFT = ("changes", "codec", "elements", "socket", "netlink")
 
 COMPILED = (
-    "dnsfw/clock.py",
+    "dnsfw/ring.py",
     *(f"dnsfw/policy/{name}.py" for name in POLICY),
     *(f"dnsfw/forwarder/{name}.py" for name in FORWARDER),
     *(f"dnsfw/enforce/{name}.py" for name in ENFORCE),

@@ -23,13 +23,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clocks; Python's own functions, since a method around one costs as much again, ten times a query."""
 
-    def now(self) -> Instant:
-        return time.monotonic()
-
-    def wall(self) -> WallTime:
-        return time.time()
+    now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ before the kernel's acknowledgement, none under rules that have changed meanwhil
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from dnsfw.audit.record import QueryRecord, Sink
+from dnsfw.audit.record import Asker, PartsSink
 from dnsfw.clock import Clock, Instant, WallTime
 from dnsfw.enforce.asked import View
 from dnsfw.forwarder import events, respond, wire
@@ -47,10 +47,10 @@ class Taken(Enum):
 
 
 class Who(NamedTuple):
-    """A pod by its source address. fields, of its records: namespace, pod, uid, source, transport."""
+    """A pod by its source address, and as its records name it."""
 
     subject: Subject
-    fields: tuple[str, str, str, str, str]
+    fields: Asker
 
 
 class Shape(NamedTuple):
@@ -128,7 +128,9 @@ class Fresh:
     taken: questions that it took so far.
     """
 
-    def __init__(self, settings: ForwarderSettings, performer: Performer, state: View, grants: Grants, sink: Sink, clock: Clock) -> None:  # noqa: PLR0917 -- one of each part
+    def __init__(  # noqa: PLR0917 -- one of each part
+        self, settings: ForwarderSettings, performer: Performer, state: View, grants: Grants, sink: PartsSink, clock: Clock
+    ) -> None:
         self._settings = settings
         self._performer = performer
         self._cache = performer.cache
@@ -209,7 +211,7 @@ class Fresh:
             performer.run(flight, events.GrantsSettled(outcome, performer.identity(flight.source)))
             return
         flight.way.send(response, flight.address)
-        self._keep(self._record(flight, replied, outcome))
+        self._keep(flight, replied, outcome)
         performer.leave(flight)
 
     def exchange_of(self, flight: Flight) -> Exchange:
@@ -229,14 +231,9 @@ class Fresh:
         at, (head, tail) = self._wall(), shape.refusal
         way.send(data[:2] + head + data[wire.HEADER_SIZE : end] + tail, address)
         qtype, rcode = data[end - 4] << 8 | data[end - 3], head[1] & wire.RCODE
-        text = self._text(name)
-        fields = (at, *who.fields, text, qtype, REFUSED, words.reason, words.rule, rcode, "", "", "", NO_TTL, 0, 0, 0)
-        self._keep(_new(QueryRecord, fields))
-
-    def _keep(self, record: QueryRecord) -> None:
-        self._performer.decisions[record.decision] += 1
-        self._performer.reasons[record.reason] += 1
-        self._sink(record)
+        self._performer.decisions[REFUSED] += 1
+        self._performer.reasons[words.reason] += 1
+        self._sink((at, who.fields, (self._text(name), qtype, REFUSED, words.reason, words.rule, rcode, "", "", "", NO_TTL, 0, 0, 0)))
 
     def _is_current(self, subject: Subject) -> bool:
         """Whether nothing has changed for the pod since it asked: then it need not be judged anew."""
@@ -269,12 +266,12 @@ class Fresh:
             words = self._words[id(verdict)] = Words(verdict, decision_of(verdict), reason_of(verdict).value, rule_of(verdict))
         return words
 
-    def _record(self, flight: Flight, replied: events.Replied, granted: Granted) -> QueryRecord:
+    def _keep(self, flight: Flight, replied: events.Replied, granted: Granted) -> None:
         words, answer, ttl = flight.words, replied.received.answer, replied.received.answer.ttl - replied.age
         asked_us = 0 if replied.is_cached else int((flight.replied_at - flight.begun) * 1e6)
-        fields = (
-            flight.at,
-            *flight.who.fields,
+        self._performer.decisions[words.decision] += 1
+        self._performer.reasons[words.reason] += 1
+        rest = (
             self._text(flight.name),
             flight.data[flight.end - 3],
             words.decision,
@@ -289,7 +286,7 @@ class Fresh:
             asked_us,
             int((self._now() - flight.replied_at) * 1e6),
         )
-        return _new(QueryRecord, fields)
+        self._sink((flight.at, flight.who.fields, rest))
 
     def _text(self, name: Name) -> str:
         """`format_name`, the text of a plain label's parent being remembered."""

@@ -9,7 +9,7 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from dnsfw.audit import frames
-from dnsfw.audit.record import Gap, QueryRecord
+from dnsfw.audit.record import Gap, Parts
 
 # Frames under way at once, some 2.5 MB: enough to keep the writer busy, little enough for the transport to copy.
 _WINDOW: Final = 64
@@ -32,7 +32,7 @@ class Backlog:
     def __init__(self, limit: int, batch: int) -> None:
         self._limit = limit
         self._batch = batch
-        self._buffer: list[QueryRecord] = []
+        self._buffer: list[Parts] = []
         self._ready: deque[_Batch] = deque()
         self._sent: deque[_Batch] = deque()
         self._number = 0
@@ -47,7 +47,7 @@ class Backlog:
     def queued(self) -> int:
         return self._unwritten + len(self._buffer)
 
-    def add(self, record: QueryRecord) -> int:
+    def add(self, record: Parts) -> int:
         """How many records wait to become a batch; 0 when they just did, or when the record was lost."""
         if self._is_full:
             self._lose(1, record[0], record[0])

@@ -5,17 +5,20 @@ Pure. Both ends are the same program at the same version, parent and child, so m
 """
 
 import marshal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from dnsfw.audit.record import Gap
+from dnsfw.audit.record import Gap, Parts
 
 RECORDS, GAP, CLEAN, _WRAPPED = 0, 1, 2, 3
 _HEADER = 4
 
 
 class Frame(NamedTuple):
-    """number: counts up within a session; the store remembers the last one, so that none is written twice. body: columns, a gap or None."""
+    """number: counts up within a session; the store remembers the last one, so that none is written twice.
+
+    body: of records three columns (times, askers, rests, as in `record.Parts`), else a gap or None.
+    """
 
     number: int
     kind: int
@@ -31,11 +34,11 @@ class Batch(NamedTuple):
     data: bytes
 
 
-def pack_records(number: int, records: Sequence[tuple[Any, ...]]) -> bytes:
+def pack_records(number: int, records: Sequence[Parts]) -> bytes:
     return _packed(number, RECORDS, _columns(records))
 
 
-def pack_batch(records: Sequence[tuple[Any, ...]]) -> Batch:
+def pack_batch(records: Sequence[Parts]) -> Batch:
     """For who hands records on to whoever numbers the frames."""
     return Batch(len(records), records[0][0], records[-1][0], marshal.dumps(_columns(records), 4))
 
@@ -45,8 +48,8 @@ def wrap_batch(number: int, batch: Batch) -> bytes:
     return _packed(number, _WRAPPED, batch.data)
 
 
-def _columns(records: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    # Columns, since marshal takes no subclass of tuple and zip unpacks the named ones on the way.
+def _columns(records: Sequence[Parts]) -> list[tuple[Any, ...]]:
+    # marshal writes what stands in several places once, so one asker of many records is an asker and many references.
     return list(zip(*records, strict=True))
 
 
@@ -63,7 +66,7 @@ def _packed(number: int, kind: int, body: list[Any] | tuple[Any, ...] | bytes | 
     return len(data).to_bytes(_HEADER, "big") + data
 
 
-def rows_of(frame: Frame) -> Iterable[tuple[Any, ...]]:
+def rows_of(frame: Frame) -> Iterator[Parts]:
     return zip(*frame.body, strict=True)
 
 

@@ -1,7 +1,7 @@
 """What one query leaves behind. Plain values only: `marshal` packs it in 0.2 µs, and a row holds nothing that must be looked up."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class QueryRecord(NamedTuple):
@@ -39,6 +39,26 @@ class QueryRecord(NamedTuple):
 
 Sink = Callable[[QueryRecord], None]
 """Takes a record and returns at once; never raises, never blocks. What it cannot keep it counts as lost."""
+
+Asker = tuple[str, str, str, str, str]
+"""Of a record: namespace, pod, pod_uid, source, transport."""
+Parts = tuple[float, Asker, tuple[Any, ...]]
+"""A record in three: `at`, its asker, and all that follows from the name on.
+
+Who has the second and the third at hand need not write nineteen fields once more for each query, and what many records share is packed
+once a batch: 0.3 µs for 1.2, of the same name by the same pod.
+"""
+PartsSink = Callable[[Parts], None]
+_REST: Final = QueryRecord._fields.index("name")
+
+
+def parts_of(record: QueryRecord) -> Parts:
+    return record.at, (record.namespace, record.pod, record.pod_uid, record.source, record.transport), record[_REST:]
+
+
+def whole(parts: Parts) -> QueryRecord:
+    at, asker, rest = parts
+    return QueryRecord(at, *asker, *rest)
 
 
 class Gap(NamedTuple):

@@ -5,7 +5,7 @@ the records; so all of an epoch may go once the oldest record is of a later one,
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from dnsfw.audit.record import QueryRecord
@@ -13,6 +13,11 @@ from dnsfw.audit.schema import ASKER, OWN, VERDICT
 
 _MOST_KNOWN = 4_096
 """Askers or verdicts of an epoch, some 2 MB; one frame more at most."""
+
+
+_REST = QueryRecord._fields[len(("at", *ASKER)) :]
+_VERDICT_PLACES = [_REST.index(column) for column in VERDICT]
+_OWN_PLACES = [_REST.index(column) for column in OWN[1:]]  # behind "at"
 
 
 class _Ids(dict[tuple[Any, ...], int]):
@@ -23,7 +28,6 @@ class _Ids(dict[tuple[Any, ...], int]):
         self._database = database
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
         self._insert = f"INSERT INTO {table} (epoch, {names}) VALUES ({epoch:d}, {marks})"  # noqa: S608 -- our own names
-        self._places = [QueryRecord._fields.index(column) for column in columns]
 
     def __missing__(self, key: tuple[Any, ...]) -> int:
         number = self._database.execute(self._insert, key).lastrowid
@@ -32,8 +36,8 @@ class _Ids(dict[tuple[Any, ...], int]):
         self[key] = number
         return number
 
-    def of(self, columns: Sequence[Sequence[Any]]) -> list[int]:
-        return [self[key] for key in zip(*[columns[place] for place in self._places], strict=True)]
+    def of(self, keys: Iterable[tuple[Any, ...]]) -> list[int]:
+        return [self[key] for key in keys]
 
 
 class Shared:
@@ -41,7 +45,6 @@ class Shared:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        self._own = [QueryRecord._fields.index(column) for column in OWN]
         self._oldest = 0
         self._epoch = max(_last_epoch(database, "asker"), _last_epoch(database, "verdict"))
         self.begin_epoch()
@@ -51,11 +54,14 @@ class Shared:
         self._askers = _Ids(self._database, "asker", ASKER, self._epoch)
         self._verdicts = _Ids(self._database, "verdict", VERDICT, self._epoch)
 
-    def rows_of(self, columns: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
-        """What `schema.INSERT_QUERY` takes, of records given by columns; askers and verdicts are written now."""
+    def rows_of(self, body: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
+        """What `schema.INSERT_QUERY` takes, of a frame's records; askers and verdicts are written now."""
         if max(len(self._askers), len(self._verdicts)) > _MOST_KNOWN:
             self.begin_epoch()
-        return zip(self._askers.of(columns), self._verdicts.of(columns), *[columns[place] for place in self._own], strict=True)
+        times, askers, rests = body
+        columns = tuple(zip(*rests, strict=True))
+        verdicts = self._verdicts.of(zip(*[columns[place] for place in _VERDICT_PLACES], strict=True))
+        return zip(self._askers.of(askers), verdicts, times, *[columns[place] for place in _OWN_PLACES], strict=True)
 
     def delete_old(self) -> None:
         """The askers and verdicts of epochs that no record is of any more."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from dnsfw.audit import frames, opening, schema
 from dnsfw.audit.frames import Frame
-from dnsfw.audit.record import Gap
+from dnsfw.audit.record import Gap, Parts
 from dnsfw.audit.settings import AuditSettings
 from dnsfw.audit.shared import Shared
 from dnsfw.clock import WallTime
@@ -112,12 +112,12 @@ class Store:
         self._database.execute("RELEASE frame")
         return len(frame.body[0])
 
-    def _write_one_by_one(self, records: Iterable[tuple[Any, ...]], now: WallTime) -> None:
+    def _write_one_by_one(self, records: Iterable[Parts], now: WallTime) -> None:
         """One record that SQLite cannot keep (a number beyond 64 bits, half a surrogate) must not take its neighbours along."""
         unusable = 0
         for record in records:
             try:
-                self._database.executemany(schema.INSERT_QUERY, self._shared.rows_of([(value,) for value in record]))
+                self._database.executemany(schema.INSERT_QUERY, self._shared.rows_of([(part,) for part in record]))
             except _UNUSABLE:
                 unusable += 1
         self.add_gap(Gap(now, now, unusable, "unusable records"))

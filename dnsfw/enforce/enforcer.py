@@ -85,7 +85,8 @@ class Enforcer:
         self._structure = Structure(layout, kernel)
         self._reconciler = Reconciler(self.state, self._structure)
         self._keeper = Keeper(self.state, self._structure, self._reconciler)
-        self._installer = Installer(self.state)
+        installer = Installer(self.state)
+        self.request, self.flush = installer.request, installer.flush
         self._target: Snapshot | None = None
         self._mended = 0
         self._waited: frozenset[int] = frozenset()
@@ -101,12 +102,6 @@ class Enforcer:
     @property
     def trouble(self) -> str:
         return self.state.trouble
-
-    def request(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
-        self._installer.request(subject, name, addresses, ttl, then)
-
-    def flush(self) -> None:
-        self._installer.flush()
 
     async def start(self, snapshot: Snapshot) -> None:
         """Take over the table that stands, or build it; NftError if neither can be done."""

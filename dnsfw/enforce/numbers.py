@@ -40,7 +40,7 @@ class Numbers:
         self._highest = highest
         self._note = note
         self._next = 1
-        self._by_pod: dict[PodUid, dict[Holder, int]] = {}
+        self._by_pod: dict[PodUid, dict[RuleRef, int]] = {}
         self._meanings: dict[int, Meaning] = {}
         self._free: list[int] = []
         self._left: set[int] = set()
@@ -48,7 +48,11 @@ class Numbers:
         self._seen: set[int] = set()  # found at start, so `_next` must never give them: they come back through `_free`
 
     def of(self, holder: Holder) -> int | None:
-        return self._by_pod.get(holder.pod, {}).get(holder)
+        return self.of_rule(holder.pod, holder.rule)
+
+    def of_rule(self, pod: PodUid, rule: RuleRef) -> int | None:
+        rules = self._by_pod.get(pod)
+        return None if rules is None else rules.get(rule)
 
     def meaning(self, number: int) -> Meaning | None:
         return self._meanings.get(number)
@@ -60,7 +64,7 @@ class Numbers:
         return self._meanings.keys()
 
     def holders_of(self, pod: PodUid) -> list[Holder]:
-        return list(self._by_pod.get(pod, ()))
+        return [Holder(pod, rule) for rule in self._by_pod.get(pod, ())]
 
     def __len__(self) -> int:
         return len(self._meanings)
@@ -95,18 +99,18 @@ class Numbers:
 
         They live for as long as the content that they were granted under (`basis`) does.
         """
-        number = self._by_pod[holder.pod][holder]
+        number = self._by_pod[holder.pod][holder.rule]
         return number in self._inherited and self._meanings[number].basis != basis
 
     def rebase(self, holder: Holder, basis: str) -> None:
         """The rule's content has changed, and everything the number stood for is still allowed."""
-        number = self._by_pod[holder.pod][holder]
+        number = self._by_pod[holder.pod][holder.rule]
         if self._meanings[number].basis != basis:
             self._enter(number, Meaning(holder, basis))
 
     def release(self, holder: Holder) -> int:
         """The number is nobody's, but stays live until `leave`."""
-        number = self._by_pod[holder.pod].pop(holder)
+        number = self._by_pod[holder.pod].pop(holder.rule)
         if not self._by_pod[holder.pod]:
             del self._by_pod[holder.pod]
         return number
@@ -144,5 +148,5 @@ class Numbers:
         self._hold(number, meaning)
 
     def _hold(self, number: int, meaning: Meaning) -> None:
-        self._by_pod.setdefault(meaning.holder.pod, {})[meaning.holder] = number
+        self._by_pod.setdefault(meaning.holder.pod, {})[meaning.holder.rule] = number
         self._meanings[number] = meaning

@@ -16,7 +16,7 @@ from dnsfw.enforce.cuts import Cuts
 from dnsfw.enforce.guard import Guard
 from dnsfw.enforce.journal import Journal
 from dnsfw.enforce.layout import Layout
-from dnsfw.enforce.numbers import Holder, Numbers
+from dnsfw.enforce.numbers import Numbers
 from dnsfw.enforce.settings import EnforceSettings
 from dnsfw.enforce.targets import Place
 from dnsfw.policy.ledger import Ledger, RowKey
@@ -135,7 +135,7 @@ class State:
 
     def numbers_of(self, pod: PodUid) -> Callable[[RuleRef], int | None]:
         """Rule -> this pod's number for it."""
-        return lambda rule: self.numbers.of(Holder(pod, rule))
+        return lambda rule: self.numbers.of_rule(pod, rule)
 
     def close_address(self, address: IPAddress) -> None:
         self.closed.pop(address, None)

@@ -6,7 +6,7 @@ size; an address grants only if CNAMEs lead from the question to it, in an untru
 
 from collections.abc import Iterable, Sequence
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from dnsfw.forwarder import wire
 from dnsfw.forwarder.aliases import MAX_CHAIN, MAX_TTL, Names, aliases_of, check_steady, effective, follow
@@ -29,6 +29,19 @@ _COLUMNS: Final = {  # TTLs and addresses of such records
 }
 NO_OPT: Final = (0, 0)
 _new: Final = tuple.__new__
+_ONE_ANSWER: Final = b"\0\x01\0\x01\0\0\0"  # counts: a question, an answer, no authority, and less than 256 in the additional section
+_A_IN: Final = b"\0\x01\0\x01"
+_AAAA_IN: Final = b"\0\x1c\0\x01"
+_A_HEAD: Final = wire.TO_QUESTION + b"\0\x01\0\x01"
+_AAAA_HEAD: Final = wire.TO_QUESTION + b"\0\x1c\0\x01"
+_A_LENGTH: Final = b"\0\x04"
+_AAAA_LENGTH: Final = b"\0\x10"
+_IPV4_OCTETS: Final = 4
+_IPV6_OCTETS: Final = 16
+_TC: Final = wire.TC >> 8  # as it stands in the header's third octet
+_MAX_TTL_OCTET: Final = MAX_TTL >> 24
+_PLACES: Final = [((place,), (place + wire.PLAIN_TTL_AT,)) for place in range(wire.HEADER_SIZE + wire.MAX_NAME + 4 + 1)]
+"""By the question's end: where the one record and its TTL stand."""
 _OPT_HEAD: Final = b"\x00\x00\x29"  # the root, type OPT
 _EMPTY_OPT: Final = 11
 _CNAME_IN: Final = b"\x00\x05\x00\x01"
@@ -84,6 +97,8 @@ def parse_plain(data: bytes, key: bytes) -> Answer | None:
     A shortcut of `_parse`, which it must equal, however many they are: struct and zip walk over few, slices over many, 0.2 µs each where
     that takes 1.
     """
+    if data[4:11] == _ONE_ANSWER and data[11] <= 1:
+        return _parse_one(data, key)
     _, flags, questions, count, authority_count, additional_count = wire.HEADER.unpack_from(data)
     question_type = key[-4:]
     plain = _PLAIN.get(question_type)
@@ -91,40 +106,47 @@ def parse_plain(data: bytes, key: bytes) -> Answer | None:
         return None
     if flags & (wire.TC | wire.RCODE) or not wire.is_question(data, key):
         return None
-    layout, rdata_length = plain
-    question_end = wire.HEADER_SIZE + len(key)
-    start = end = question_end + count * layout.size
+    size, question_end = plain[0].size, wire.HEADER_SIZE + len(key)
+    start = end = question_end + count * size
     if end > len(data):
         return None
-    packed: tuple[bytes, ...]
-    addresses: tuple[bytes, ...]
-    starts: tuple[int, ...]
-    offsets: tuple[int, ...]
-    if count == 1:
-        head, longest, length, address = layout.unpack_from(data, question_end)
-        if head != wire.TO_QUESTION + question_type or length != rdata_length:
-            return None
-        shortest, addresses, packed = longest, (address,), (address,)
-        starts, offsets = (question_end,), (question_end + wire.PLAIN_TTL_AT,)
-    else:
-        rows = _rows(data[question_end:end], count, question_type)
-        if rows is None:
-            return None
-        ttls, packed = rows
-        longest, shortest = max(ttls), min(ttls)
-        addresses = _different(packed)
-        starts = tuple(range(question_end, start, layout.size))
-        offsets = tuple(range(question_end + wire.PLAIN_TTL_AT, start, layout.size))
+    rows = _rows(data[question_end:end], count, question_type)
+    if rows is None:
+        return None
+    ttls, packed = rows
+    longest, shortest = max(ttls), min(ttls)
     if longest > MAX_TTL:
         return None
     if additional_count:
         end = _opt_end(data, start)
         if end > len(data):
             return None
-    opt = (start, end) if additional_count else NO_OPT
+    opt, addresses = (start, end) if additional_count else NO_OPT, _different(packed)
+    starts = tuple(range(question_end, start, size))
+    offsets = tuple(range(question_end + wire.PLAIN_TTL_AT, start, size))
     # In the order of the fields, and straight from the tuple: by name it takes 1 µs longer, by the class's own call 0.3.
     fields = (0, False, False, addresses, (), shortest, shortest, longest, offsets, count, packed, starts, opt, question_end, end)
     return _new(Answer, fields)
+
+
+def _parse_one(data: bytes, key: bytes) -> Answer | None:
+    """`parse_plain` of one address, octet by octet: 0.3 µs, compiled, where struct and its tuples take 1."""
+    is_ipv4, question_end = key[-4:] == _A_IN, wire.HEADER_SIZE + len(key)
+    ttl_at, address_at = question_end + wire.PLAIN_TTL_AT, question_end + wire.PLAIN_HEAD
+    start = end = address_at + (_IPV4_OCTETS if is_ipv4 else _IPV6_OCTETS)
+    if not (is_ipv4 or key[-4:] == _AAAA_IN) or start > len(data) or data[2] & _TC or data[3] & wire.RCODE or data[ttl_at] > _MAX_TTL_OCTET:
+        return None
+    if data[wire.HEADER_SIZE : question_end] != key and not wire.is_question(data, key):
+        return None
+    head, length = (_A_HEAD, _A_LENGTH) if is_ipv4 else (_AAAA_HEAD, _AAAA_LENGTH)
+    if data[question_end:ttl_at] != head or data[address_at - 2 : address_at] != length:
+        return None
+    if data[11] and (end := _opt_end(data, start)) > len(data):
+        return None
+    # Anything, since each use of a number would make an object of it anew.
+    ttl: Any = data[ttl_at] << 24 | data[ttl_at + 1] << 16 | data[ttl_at + 2] << 8 | data[ttl_at + 3]
+    addresses, (starts, offsets), opt = (data[address_at:start],), _PLACES[question_end], (start, end) if data[11] else NO_OPT
+    return _new(Answer, (0, False, False, addresses, (), ttl, ttl, ttl, offsets, 1, addresses, starts, opt, question_end, end))
 
 
 def parse_aliased(data: bytes, key: bytes) -> Answer | None:

@@ -8,17 +8,17 @@ Second chance: when room is needed the oldest goes, unless it was asked for sinc
 order (LRU) would move an entry on each. A flood of names asked for once passes through without displacing the hot ones.
 """
 
-from collections import OrderedDict
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from dnsfw.clock import Instant
 from dnsfw.forwarder.answer import Answer
 from dnsfw.forwarder.events import Received
 from dnsfw.forwarder.settings import ForwarderSettings
+from dnsfw.ring import Link, Ring
 
 # Measured with tracemalloc on CPython 3.11: the objects of an entry with neither records nor aliases, then what each of these adds.
-_ENTRY_COST: Final = 1_000
+_ENTRY_COST: Final = 800
 _RECORD_COST: Final = 40
 _ADDRESS_COST: Final = 180
 _ALIAS_COST: Final = 50  # and its octets
@@ -34,10 +34,11 @@ def cost_of(key: bytes, received: Received) -> int:
     return _ENTRY_COST + 2 * len(key) + len(received.data) + records + aliases
 
 
-class _Entry:
-    __slots__ = ("cost", "expires_at", "is_spared", "received")
+class _Entry(Link):
+    __slots__ = ("cost", "expires_at", "is_spared", "key", "received")
 
-    def __init__(self, received: Received, expires_at: Instant, cost: int) -> None:
+    def __init__(self, key: bytes, received: Received, expires_at: Instant, cost: int) -> None:
+        self.key = key
         self.received = received
         self.expires_at = expires_at
         self.cost = cost
@@ -60,8 +61,8 @@ class Cache:
         self._most_bytes, self._most_entries = settings.cache_bytes, settings.cache_entries
         self._most_seconds = settings.cache_max_ttl
         self._most_negative_seconds = min(settings.cache_max_negative_ttl, settings.cache_max_ttl)
-        # Not a dict: finding its first entry costs a step for each one deleted before it.
-        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._entries: dict[bytes, _Entry] = {}
+        self._ring = Ring()
         self.size_bytes = 0
         self.hits = 0
         self.misses = 0
@@ -79,7 +80,7 @@ class Cache:
             self.misses += 1
             return None
         if entry.expires_at - now < 1:
-            self._remove(key)
+            self._remove(entry)
             self.misses += 1
             return None
         entry.is_spared = True
@@ -111,17 +112,18 @@ class Cache:
         """Keep it if it may be kept (`Answer.lifetime`): not truncated, no TTL of 0, NOERROR or NXDOMAIN, a negative one with its SOA."""
         seconds = self._seconds(received.answer)
         cost = cost_of(key, received)
-        if key in self._entries:
-            self._remove(key)
+        if (old := self._entries.get(key)) is not None:
+            self._remove(old)
         if seconds < 1 or cost > self._most_bytes:
             return
         self._make_room(cost)
-        self._entries[key] = _Entry(received, received.at + seconds, cost)
+        entry = self._entries[key] = _Entry(key, received, received.at + seconds, cost)
+        self._ring.append(entry)
         self.size_bytes += cost
 
     def clear(self) -> None:
-        self._entries.clear()
-        self.size_bytes = 0
+        for entry in list(self._entries.values()):
+            self._remove(entry)
 
     def _seconds(self, answer: Answer) -> int:
         cap = self._most_negative_seconds if answer.is_negative else self._most_seconds
@@ -130,14 +132,17 @@ class Cache:
     def _make_room(self, cost: int) -> None:
         spared = 0
         while self._entries and (self.size_bytes + cost > self._most_bytes or len(self._entries) >= self._most_entries):
-            key, entry = next(iter(self._entries.items()))
+            entry = cast("_Entry", self._ring.after)
             if entry.is_spared and spared < _MAX_SPARED:
                 entry.is_spared = False
-                self._entries.move_to_end(key)
+                entry.leave()
+                self._ring.append(entry)
                 spared += 1
             else:
-                self._remove(key)
+                self._remove(entry)
                 self.evictions += 1
 
-    def _remove(self, key: bytes) -> None:
-        self.size_bytes -= self._entries.pop(key).cost
+    def _remove(self, entry: _Entry) -> None:
+        entry.leave()
+        del self._entries[entry.key]
+        self.size_bytes -= entry.cost

@@ -62,8 +62,9 @@ class Inquiry:
     """`order` holds the upstreams as indices, `turn` counts the tries."""
 
     __slots__ = (
-        *("asked_at", "carriers", "deadline", "exact", "fallback", "is_done", "is_over_tcp", "key", "message", "order"),
-        *("resends", "shared_key", "source", "timer", "tried_at", "turn", "waiters"),
+        *("_carrier", "_joined", "_message_id", "_others", "_waiter"),
+        *("asked_at", "deadline", "exact", "fallback", "is_done", "is_over_tcp", "key", "message", "order"),
+        *("resends", "shared_key", "source", "timer", "tried_at", "turn"),
     )
 
     def __init__(self, query: UpstreamQuery, order: tuple[int, ...], asked_at: Instant, deadline: Instant, waiter: Waiter) -> None:
@@ -71,7 +72,12 @@ class Inquiry:
         self.order = order
         self.asked_at = asked_at
         self.deadline = deadline
-        self.waiters = [waiter]
+        # Nearly all have one waiter and one carrier: no lists for these.
+        self._waiter = waiter
+        self._joined: list[Waiter] | None = None
+        self._carrier: Carrier | None = None
+        self._message_id = 0
+        self._others: list[tuple[Carrier, int]] | None = None
         self.turn = 0
         self.tried_at = asked_at
         self.resends = 0
@@ -79,21 +85,50 @@ class Inquiry:
         self.is_done = False
         self.fallback: Reply | None = None
         self.timer: Timer | None = None
-        self.carriers: list[tuple[Carrier, int]] = []
 
     @property
     def server(self) -> int:
         """Index of the upstream being asked now."""
         return self.order[self.turn % len(self.order)]
 
+    def join(self, waiter: Waiter) -> None:
+        """One more is told how it ends."""
+        if self._joined is None:
+            self._joined = []
+        self._joined.append(waiter)
+
+    def carried(self, carrier: Carrier, message_id: int) -> None:
+        """It goes out on `carrier` with this id."""
+        if self._carrier is None:
+            self._carrier, self._message_id = carrier, message_id
+            return
+        if self._others is None:
+            self._others = []
+        self._others.append((carrier, message_id))
+
+    def let_go(self, carrier: Carrier, message_id: int) -> None:
+        """`carrier` needs no release for this id any more."""
+        if self._carrier is carrier and self._message_id == message_id:
+            self._carrier = None
+
     def finish(self, outcome: Outcome) -> None:
+        if self.is_done:
+            return
         self.is_done = True
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None  # it holds us: a cycle for the collector otherwise
-        for carrier, message_id in self.carriers:
-            carrier.release(message_id)
-        self.carriers.clear()
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
-            waiter(outcome)
+        self._release()
+        self._waiter(outcome)
+        if self._joined is not None:
+            for waiter in self._joined:
+                waiter(outcome)
+
+    def _release(self) -> None:
+        if self._carrier is not None:
+            self._carrier.release(self._message_id)
+            self._carrier = None
+        if self._others is not None:
+            for carrier, message_id in self._others:
+                carrier.release(message_id)
+            self._others = None

@@ -7,14 +7,13 @@ A `call_later` and its cancel cost 1.0 µs, an entry here 0.4 µs, and a forward
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 from dnsfw.clock import Clock, Instant
 
 TICK_SECONDS: Final = 0.05
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
 
 class Timer:
@@ -80,8 +79,8 @@ class Timers:
 class Patience(Generic[T]):
     """Waits of one length, for very many who hardly ever wait to the end: in the order in which they fall due, with no timer each.
 
-    `call(thing, since)` comes for each of them, also where nobody waits any more: whoever is called has to know. An entry costs 0.2 µs,
-    a timer and its cancel 1.2; what is over stays for the length of the wait.
+    `call(thing, since)` comes where it was neither dropped nor added anew. An entry costs 0.1 µs, a timer and its cancel 1.2; what is
+    dropped is gone at once: kept until it was due, 20,000 of them took the place of others in the processor's caches.
     """
 
     def __init__(self, seconds: float, timers: Timers, clock: Clock, call: Callable[[T, Instant], None]) -> None:
@@ -89,28 +88,41 @@ class Patience(Generic[T]):
         self._timers = timers
         self._clock = clock
         self._call = call
-        self._waiting: deque[tuple[Instant, T]] = deque()
+        self._waiting: dict[T, Instant] = {}
         self._is_armed = False  # one timer for all
 
     def add(self, thing: T, since: Instant) -> None:
-        self._waiting.append((since, thing))
+        self._waiting.pop(thing, None)  # it goes to the end
+        self._waiting[thing] = since
         if not self._is_armed:
-            self._arm()
+            self._arm(since)
+
+    def drop(self, thing: T) -> None:
+        self._waiting.pop(thing, None)
 
     def close(self) -> None:
         self._waiting.clear()
 
     def _on_due(self) -> None:
-        waiting, due = self._waiting, self._clock.now() - self._seconds
         try:
-            while waiting and waiting[0][0] <= due:
-                since, thing = waiting.popleft()
-                self._call(thing, since)
+            for thing, since in self._due(self._clock.now() - self._seconds):
+                if self._waiting.get(thing) == since:  # none of the calls before has ended its wait
+                    del self._waiting[thing]
+                    self._call(thing, since)
         finally:
             self._is_armed = False
-            if waiting:
-                self._arm()
+            for since in self._waiting.values():
+                self._arm(since)
+                break
 
-    def _arm(self) -> None:
+    def _due(self, latest: Instant) -> list[tuple[T, Instant]]:
+        found: list[tuple[T, Instant]] = []
+        for thing, since in self._waiting.items():
+            if since > latest:
+                break
+            found.append((thing, since))
+        return found
+
+    def _arm(self, first: Instant) -> None:
         self._is_armed = True
-        self._timers.add(self._waiting[0][0] + self._seconds, self._on_due)
+        self._timers.add(first + self._seconds, self._on_due)

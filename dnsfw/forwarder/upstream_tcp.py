@@ -56,7 +56,7 @@ class TcpConnection(asyncio.Protocol):
             self.progress_at = now
         self.table[message_id] = inquiry
         self.live += 1
-        inquiry.carriers.append((self, message_id))
+        inquiry.carried(self, message_id)
         message = len(inquiry.message).to_bytes(2, "big") + message_id.to_bytes(2, "big") + inquiry.message[2:]
         if self._transport is None:
             self._unsent.append(message)

@@ -79,8 +79,11 @@ class UdpSocket:
         self._close = close
 
     def release(self, message_id: int) -> None:
-        if self.table.get(message_id) is None:
-            return
+        if self.table.get(message_id) is not None:
+            self.free(message_id)
+
+    def free(self, message_id: int) -> None:
+        """`release` of an id that an inquiry waits for."""
         self.table[message_id] = None
         self.live -= 1
         if self.is_retired and not self.live:
@@ -136,7 +139,7 @@ class UdpPool:
         carrier.table[message_id] = inquiry
         carrier.uses += 1
         carrier.live += 1
-        inquiry.carriers.append((carrier, message_id))
+        inquiry.carried(carrier, message_id)
         try:
             self._transmit(carrier, message_id.to_bytes(2, "big") + inquiry.message[2:])
         except BlockingIOError:
@@ -221,12 +224,13 @@ class UdpPool:
         return [self._in.datagram(slot) for slot in range(self._in.receive(carrier.socket.fileno()))]
 
     def _on_datagram(self, carrier: UdpSocket, data: bytes) -> None:
-        message_id = int.from_bytes(data[:2], "big")
+        message_id = data[0] << 8 | data[1] if len(data) >= wire.HEADER_SIZE else -1
         inquiry = carrier.table.get(message_id)
         if inquiry is not None and wire.matches(data, message_id, inquiry.key, inquiry.exact):
-            carrier.release(message_id)
+            carrier.free(message_id)
+            inquiry.let_go(carrier, message_id)
             self._on_reply(inquiry, data)
-        elif inquiry is None and message_id in carrier.table and len(data) >= wire.HEADER_SIZE:
+        elif inquiry is None and message_id in carrier.table:
             self.counts.late += 1
         else:
             self._on_stranger(carrier)

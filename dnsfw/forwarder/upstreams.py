@@ -96,7 +96,7 @@ class Upstreams:
         inquiry = self._joinable.get(query.shared_key)
         if inquiry is not None and now - inquiry.asked_at < self._settings.join_seconds:
             self._joined += 1
-            inquiry.waiters.append(then)
+            inquiry.join(then)
             return
         if len(self._in_flight) >= self._settings.max_inquiries or self._is_closed:
             then(Failure(Reason.QUEUE_FULL, "too many questions on their way to the upstreams"))
@@ -183,7 +183,7 @@ class Upstreams:
             self._wake_at(inquiry, inquiry.deadline, self._on_silence)
 
     def _on_try_over(self, inquiry: Inquiry, since: Instant) -> None:
-        if not inquiry.is_done and not inquiry.is_over_tcp and inquiry.tried_at == since:
+        if not inquiry.is_over_tcp and inquiry.tried_at == since:
             self._on_silence(inquiry)
 
     def _try_next(self, inquiry: Inquiry, now: Instant, detail: str = "") -> None:
@@ -238,6 +238,7 @@ class Upstreams:
     def _finish(self, inquiry: Inquiry, outcome: Reply | Failure) -> None:
         if inquiry.is_done:
             return  # while its answer stood in line, its time ran out
+        self._tries.drop(inquiry)
         self._in_flight.discard(inquiry)
         if self._joinable.get(inquiry.shared_key) is inquiry:
             del self._joinable[inquiry.shared_key]

@@ -206,14 +206,13 @@ def matches(data: bytes, ident: int, key: bytes, exact: bytes | None = None) -> 
     exact: the question with the very letters asked with, where their case is a secret too (0x20). A response without question counts
     only if it says that upstream could not read ours (U4).
     """
-    if len(data) < HEADER_SIZE:
+    if len(data) < HEADER_SIZE or data[0] << 8 | data[1] != ident or (data[2] << 8) & (QR | OPCODE) != QR:
         return False
-    found, flags, questions, answers, *_ = HEADER.unpack_from(data)
-    if found != ident or flags & (QR | OPCODE) != QR:
-        return False
+    questions = data[4] << 8 | data[5]
     if questions == 0:
-        return answers == 0 and flags & RCODE in UNREAD_RCODES
-    return questions == 1 and is_question(data, key) and exact in (None, data[HEADER_SIZE : HEADER_SIZE + len(key)])
+        return data[6] == data[7] == 0 and data[3] & RCODE in UNREAD_RCODES
+    asked = data[HEADER_SIZE : HEADER_SIZE + len(key)]
+    return questions == 1 and (asked == key or is_question(data, key)) and (exact is None or exact == asked)
 
 
 def is_question(data: bytes, key: bytes) -> bool:

@@ -9,7 +9,7 @@ Claims that have ended are kept until `forget`: a connection outlives its lease 
 the claim is what tells whether that connection may stay.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from dnsfw.clock import Instant
@@ -125,6 +125,10 @@ class Ledger:
         kept = self._rows.get(pod, _NOTHING).get(address, NO_ROW)
         return (kept,) if isinstance(kept, Claim) else kept
 
+    def knows(self, pod: PodUid, address: bytes) -> bool:
+        """Whether there is a row."""
+        return address in self._rows.get(pod, _NOTHING)
+
     def addresses_of(self, pod: PodUid) -> Collection[bytes]:
         """Those that have a row, as they come and go."""
         return self._rows.get(pod, _NOTHING)
@@ -136,17 +140,24 @@ class Ledger:
     def pods(self) -> Iterator[PodUid]:
         return iter(self._rows)
 
-    def accept(self, rows: Mapping[RowKey, Row]) -> None:
+    def accept(self, rows: dict[RowKey, Row]) -> None:
         """Take rows that the kernel has acknowledged; an empty one is dropped."""
         for (pod, address), row in rows.items():
-            held = self._rows.setdefault(pod, {})
-            self._count += (address not in held and bool(row)) - (address in held and not row)
-            if row:
-                held[address] = row[0] if len(row) == 1 else row
-            else:
-                held.pop(address, None)
-            if not held:
-                del self._rows[pod]
+            if not row:
+                self._drop(pod, address)
+                continue
+            if (held := self._rows.get(pod)) is None:
+                held = self._rows[pod] = {}
+            self._count += address not in held
+            held[address] = row[0] if len(row) == 1 else row
+
+    def _drop(self, pod: PodUid, address: bytes) -> None:
+        held = self._rows.get(pod)
+        if held is None or held.pop(address, None) is None:
+            return
+        self._count -= 1
+        if not held:
+            del self._rows[pod]
 
     def remove_pod(self, pod: PodUid) -> None:
         self._count -= len(self._rows.pop(pod, _NOTHING))

@@ -80,16 +80,17 @@ class Protection:
 
     def covers(self, address: bytes) -> bool:
         """Is this packed address protected?"""
+        if address[:2] not in (self._near4 if len(address) == 4 else self._near6):
+            return False  # most are far from any such
         value = int.from_bytes(address)
         if len(address) == 4:
             return self._ipv4.hold(value, value)
         return self._ipv6.hold(value, value) or (value >> 96 in _MASKED and any(value & each.mask == each.value for each in self.masks))
 
     def among(self, addresses: Iterable[bytes]) -> tuple[bytes, ...]:
-        """Those that are protected, each once. Most are far from any such: 0.2 µs each, where `covers` takes 1 to 3."""
-        near4, near6 = self._near4, self._near6
-        close = [address for address in addresses if address[:2] in (near4 if len(address) == 4 else near6)]
-        return tuple(dict.fromkeys(filter(self.covers, close))) if close else ()
+        """Those that are protected, each once."""
+        found = [address for address in addresses if self.covers(address)]
+        return tuple(dict.fromkeys(found)) if found else ()
 
     def encloses(self, network: IPNetwork) -> bool:
         """Is every address of the network protected?"""

@@ -187,15 +187,17 @@ def _remember(memory: dict[_Key, _Value], key: _Key, value: _Value, most: int) -
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A pod and what it may do. sources: its addresses, packed; sizes: the octets of one, 4 or 16 or both."""
+    """A pod and what it may do. uid: the pod's; sources: its addresses, packed; sizes: the octets of one, 4 or 16 or both."""
 
     pod: Pod
     policy: Policy
+    uid: PodUid = field(init=False, repr=False, compare=False)
     sources: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
     sizes: frozenset[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Needed for each grant; to pack an address takes 0.4 µs.
+        object.__setattr__(self, "uid", self.pod.uid)
         object.__setattr__(self, "sources", tuple([address.packed for address in self.pod.addresses]))
         object.__setattr__(self, "sizes", frozenset(map(len, self.sources)))
 
@@ -210,8 +212,8 @@ class Snapshot:
     """
 
     serial: int
-    subjects: Mapping[PodUid, Subject]
-    by_source: Mapping[str, Subject]
+    subjects: dict[PodUid, Subject]
+    by_source: dict[str, Subject]
     conflicts: frozenset[IPAddress]
     changes_at: WallTime | None
     settings: PolicySettings

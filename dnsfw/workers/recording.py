@@ -8,7 +8,7 @@ import asyncio
 
 from dnsfw.audit.backlog import lengthened
 from dnsfw.audit.frames import pack_batch
-from dnsfw.audit.record import Gap, QueryRecord
+from dnsfw.audit.record import Gap, Parts, QueryRecord, parts_of
 from dnsfw.workers import frames
 from dnsfw.workers.frames import Kind
 from dnsfw.workers.link import Link
@@ -20,11 +20,14 @@ class Recording:
         self._batch_records = batch_records
         self._batch_s = batch_s
         self._loop = loop
-        self._buffer: list[QueryRecord] = []
+        self._buffer: list[Parts] = []
         self._timer: asyncio.TimerHandle | None = None
         self._gap: Gap | None = None
 
     def sink(self, record: QueryRecord) -> None:
+        self.sink_parts(parts_of(record))
+
+    def sink_parts(self, record: Parts) -> None:
         self._buffer.append(record)
         if len(self._buffer) >= self._batch_records:
             self.flush()
@@ -48,9 +51,9 @@ class Recording:
         self.flush()
         self._end_gap()
 
-    def _lose(self, records: list[QueryRecord]) -> None:
+    def _lose(self, records: list[Parts]) -> None:
         if records:
-            self._gap = lengthened(self._gap, len(records), records[0].at, records[-1].at)
+            self._gap = lengthened(self._gap, len(records), records[0][0], records[-1][0])
         self._timer = self._loop.call_later(self._batch_s, self.flush)
 
     def _end_gap(self) -> None:
@@ -58,12 +61,12 @@ class Recording:
         if gap is not None:
             self._link.send(Kind.GAP, frames.pack_value(gap))
 
-    def _send(self, records: list[QueryRecord]) -> None:
+    def _send(self, records: list[Parts]) -> None:
         try:
             body = frames.pack_batch(pack_batch(records))
         except (ValueError, TypeError):
             # Somebody's record holds what it must not; that the sink never raises is worth more than this batch.
-            body = frames.pack_value(Gap(records[0].at, records[-1].at, len(records), "unusable records"))
+            body = frames.pack_value(Gap(records[0][0], records[-1][0], len(records), "unusable records"))
             self._link.send(Kind.GAP, body)
         else:
             self._link.send(Kind.RECORDS, body)

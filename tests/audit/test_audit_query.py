@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from audit_kit import T0, entries, names, numbered, query
+from audit_kit import T0, entries, frame_of, names, numbered, query
 
 from dnsfw.audit import frames, opening
 from dnsfw.audit.errors import AuditError
@@ -36,7 +36,7 @@ def write(store: Store, *items: QueryRecord | Gap) -> None:
         if isinstance(item, Gap):
             store.write([Frame(number, frames.GAP, tuple(item))], T0)
         else:
-            store.write([Frame(number, frames.RECORDS, [(value,) for value in item])], T0)
+            store.write([frame_of([item], number)], T0)
 
 
 def write_and_close(path: Path, *items: QueryRecord | Gap) -> None:
@@ -111,7 +111,7 @@ def test_gap_stands_among_the_records_of_its_time(store: Store, path: Path) -> N
 def test_many_records_of_one_moment_come_once(store: Store, path: Path) -> None:
     """The chunks in which we read neither repeat nor skip, though thousands share a time."""
     records = [record._replace(at=T0) for record in numbered(2_500)]
-    store.write([Frame(1, frames.RECORDS, list(zip(*records, strict=True)))], T0)
+    store.write([frame_of(records)], T0)
 
     assert names(path) == [record.name for record in records]
     assert names(path, limit=1_200) == [record.name for record in records[1_300:]]
@@ -139,11 +139,11 @@ def test_reading_uses_the_index_and_sorts_nothing(store: Store, path: Path) -> N
 
 def test_slow_reader_does_not_hold_the_log(store: Store, path: Path) -> None:
     """Someone who pages through the audit for hours does not make the write-ahead log grow for hours."""
-    store.write([Frame(1, frames.RECORDS, list(zip(*numbered(3_000), strict=True)))], T0)
+    store.write([frame_of(numbered(3_000))], T0)
     reader = read_records(path, AuditFilter())
     next(reader)
     for number in range(2, 40):
-        store.write([Frame(number, frames.RECORDS, list(zip(*numbered(1_000, start=number * 3_000), strict=True)))], T0)
+        store.write([frame_of(numbered(1_000, start=number * 3_000), number)], T0)
 
     log_size = Path(f"{path}-wal").stat().st_size
     assert log_size < 6_000_000
@@ -170,7 +170,7 @@ def test_follow_filters_what_comes(store: Store, path: Path) -> None:
 
     def wait(_seconds: float) -> None:
         records = coming.pop()
-        store.write([Frame(1, frames.RECORDS, list(zip(*records, strict=True)))], T0)
+        store.write([frame_of(records)], T0)
 
     assert len(list(islice(follow(path, AuditFilter(pod="app0"), wait), 2_001))) == 2_001
 

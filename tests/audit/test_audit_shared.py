@@ -5,11 +5,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from audit_kit import T0, entries, query
+from audit_kit import T0, entries, frame_of, query
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsfw.audit import frames, shared
+from dnsfw.audit import shared
 from dnsfw.audit.frames import Frame
 from dnsfw.audit.record import Gap, QueryRecord
 from dnsfw.audit.settings import AuditSettings
@@ -36,7 +36,7 @@ def opened(path: Path, session: str = "one", **settings: float) -> Store:
 
 
 def frame(number: int, *records: QueryRecord) -> Frame:
-    return Frame(number, frames.RECORDS, list(zip(*records, strict=True)))
+    return frame_of(records, number)
 
 
 def count(path: Path, what: str) -> list[int]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from audit_kit import T0, entries, gaps, names, numbered, query
+from audit_kit import T0, entries, frame_of, gaps, names, numbered, query
 
 from dnsfw.audit import frames, opening
 from dnsfw.audit.errors import AuditError, ForeignDatabaseError
@@ -32,7 +32,7 @@ def store(path: Path, session: str = "one", now: float = T0, *, is_clean: bool =
 
 
 def batch(records: list[QueryRecord], number: int = 1) -> list[Frame]:
-    return [Frame(number, frames.RECORDS, list(zip(*records, strict=True)))]
+    return [frame_of(records, number)]
 
 
 def test_records_come_back_as_they_were(path: Path) -> None:

@@ -30,7 +30,7 @@ def test_it_begins_with_the_first_try_at_the_first_upstream() -> None:
     assert (begun.message, begun.key, begun.shared_key, begun.source, begun.exact) == QUERY
     assert (begun.order, begun.turn, begun.resends, begun.server) == ((2, 0, 1), 0, 0, 2)
     assert (begun.asked_at, begun.tried_at, begun.deadline) == (T0, T0, T0 + 4)
-    assert (begun.is_over_tcp, begun.is_done, begun.fallback, begun.timer, begun.carriers) == (False, False, None, None, [])
+    assert (begun.is_over_tcp, begun.is_done, begun.fallback, begun.timer) == (False, False, None, None)
 
 
 def test_each_try_goes_to_the_next_upstream() -> None:
@@ -47,7 +47,7 @@ def test_all_who_wait_are_told_once() -> None:
     """Those who joined, too; and none of them again."""
     told: list[Outcome] = []
     asked = inquiry(told)
-    asked.waiters.append(told.append)
+    asked.join(told.append)
 
     asked.finish(SILENCE)
     assert (told, asked.is_done) == ([SILENCE, SILENCE], True)
@@ -60,8 +60,24 @@ def test_the_end_leaves_nothing_behind() -> None:
     first, second, waiting = Released(), Released(), {}
     asked = inquiry([])
     asked.timer = Timer(waiting, lambda: None)
-    asked.carriers += [(first, 7), (second, 8), (first, 9)]
+    for carrier, message_id in ((first, 7), (second, 8), (first, 9)):
+        asked.carried(carrier, message_id)
 
     asked.finish(SILENCE)
-    assert (waiting, asked.timer, asked.carriers) == ({}, None, [])
+    asked.finish(SILENCE)
+    assert (waiting, asked.timer) == ({}, None)
     assert (first.ids, second.ids) == ([7, 9], [8])
+
+
+def test_who_has_let_go_is_not_asked_to() -> None:
+    """Of this very way: the same id may stand on another socket."""
+    first, second = Released(), Released()
+    asked = inquiry([])
+    for carrier in (first, second):
+        asked.carried(carrier, 7)
+    asked.let_go(second, 7)
+    asked.let_go(first, 8)
+    asked.let_go(first, 7)
+
+    asked.finish(SILENCE)
+    assert (first.ids, second.ids) == ([], [7])

@@ -160,6 +160,32 @@ def armed(timers: Timers) -> int:
     return sum(map(len, timers._buckets.values()))
 
 
+def test_patience_forgets_whom_it_drops() -> None:
+    """At once, whoever else waits; and whom one call drops is not called after it."""
+    bench = Bench()
+    waits: Patience[str] = Patience(1.0, bench.timers, bench.clock, lambda word, _since: (bench.called.append(word), waits.drop("c")))
+    for word in "abcd":
+        waits.add(word, bench.clock.now())
+    waits.drop("b")
+    waits.drop("nobody")
+
+    assert bench.tick_after(1.2) == ["a", "d"]
+    assert bench.loop.handles == []
+
+
+def test_patience_counts_from_the_last_time_that_a_thing_was_added() -> None:
+    """It stands behind what was added before that."""
+    bench = Bench()
+    waits = patient(bench)
+    for word in "ab":
+        waits.add(word, bench.clock.now())
+    bench.tick_after(0.5)
+    waits.add("a", bench.clock.now())
+
+    assert bench.tick_after(0.6) == ["b@1000"]
+    assert bench.tick_after(0.5) == ["b@1000", "a@1000.5"]
+
+
 def test_closed_patience_calls_nobody() -> None:
     """What still waits is forgotten."""
     bench = Bench()

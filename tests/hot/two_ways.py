@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from enforce_kit import Node
 from worlds import cluster, peer, rule, where
 
-from dnsfw.audit.record import QueryRecord
+from dnsfw.audit.record import Parts, QueryRecord, whole
 from dnsfw.clock import Instant
 from dnsfw.forwarder.inquiry import Failure, Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.perform import Performer
@@ -148,8 +148,11 @@ class OneWay:
 
     def _fast(self, performer: Performer) -> Hot:
         node = self.node
-        self.hot = Hot(self._settings, performer, node.enforcer.state, node.enforcer, self.records.append, node.clock)
+        self.hot = Hot(self._settings, performer, node.enforcer.state, node.enforcer, self._keep, node.clock)
         return self.hot
+
+    def _keep(self, parts: Parts) -> None:
+        self.records.append(whole(parts))
 
     def send(self, data: bytes, address: object) -> None:
         """The way back to the client."""

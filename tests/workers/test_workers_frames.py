@@ -12,7 +12,7 @@ from pair import StillLink
 from dnsfw.audit import frames as audit_frames
 from dnsfw.audit.backlog import Backlog
 from dnsfw.audit.frames import FrameReader as AuditReader
-from dnsfw.audit.record import Gap, QueryRecord
+from dnsfw.audit.record import Gap, parts_of, whole
 from dnsfw.forwarder.cache import CacheStats
 from dnsfw.forwarder.server import ServerStats, State
 from dnsfw.forwarder.service import ForwarderStats
@@ -158,15 +158,15 @@ def _sent(backlog: Backlog) -> list[audit_frames.Frame]:
 def test_batches_of_workers_reach_the_writer_as_if_added_here() -> None:
     """Numbered with the others, in the order of their coming, their records as they were."""
     backlog, records = Backlog(limit=100, batch=4), numbered(9)
-    backlog.add(records[0])
-    backlog.add_batch(audit_frames.pack_batch(records[1:6]))
+    backlog.add(parts_of(records[0]))
+    backlog.add_batch(audit_frames.pack_batch(list(map(parts_of, records[1:6]))))
     for record in records[6:]:
-        backlog.add(record)
+        backlog.add(parts_of(record))
     backlog.cut()
     arrived = _sent(backlog)
 
     assert [frame.number for frame in arrived] == [1, 2, 3]
-    assert [QueryRecord(*row) for frame in arrived for row in audit_frames.rows_of(frame)] == records
+    assert [whole(row) for frame in arrived for row in audit_frames.rows_of(frame)] == records
     assert backlog.queued == 9
 
 
@@ -176,7 +176,7 @@ def test_batches_beyond_the_bound_are_lost_and_counted(size: int) -> None:
     backlog = Backlog(limit=10, batch=2)
     records = numbered(30)
     for start in range(0, 30, size):
-        backlog.add_batch(audit_frames.pack_batch(records[start : start + size]))
+        backlog.add_batch(audit_frames.pack_batch(list(map(parts_of, records[start : start + size]))))
     queued = backlog.queued
     assert queued + backlog.lost == 30
     frames_sent = _sent(backlog)
@@ -190,7 +190,7 @@ def test_batches_beyond_the_bound_are_lost_and_counted(size: int) -> None:
 def test_gap_from_elsewhere_stands_among_the_records() -> None:
     """A worker's loss is counted here, an unknown count is not guessed; after the orderly end nothing is written."""
     backlog = Backlog(limit=10, batch=2)
-    backlog.add(query())
+    backlog.add(parts_of(query()))
     backlog.add_gap(Gap(T0, T0 + 1, 7, "queue full"))
     backlog.add_gap(Gap(T0, T0 + 1, None, "worker ended"))
     backlog.close()

@@ -81,7 +81,7 @@ def _asks() -> st.SearchStrategy[Step]:
 
 
 def assert_owner_says_so(pair: Pair, ask: Ask, said: Granted) -> None:
-    theirs = pair.node.enforcer._installer._held(ask)
+    theirs = pair.node.enforcer.request.__self__._held(ask)
     assert theirs is not None
     assert (theirs.ttl, theirs.grants) == (said.ttl, said.grants)
     assert theirs.until >= said.until
