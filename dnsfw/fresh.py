@@ -17,12 +17,13 @@ from dnsfw.enforce.asked import View
 from dnsfw.forwarder import events, respond, wire
 from dnsfw.forwarder.account import REFUSED, UDP, Sender, decision_of, listed, reason_of, rule_of
 from dnsfw.forwarder.answer import NO_TTL, Answer
+from dnsfw.forwarder.cache import age_at
 from dnsfw.forwarder.edns import opt_record
 from dnsfw.forwarder.exchange import BLOCKED, LEAST_RECORD, REFUSAL_RCODES, Exchange
 from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.line import FEW
 from dnsfw.forwarder.listener_udp import ClientAddress, Way
-from dnsfw.forwarder.perform import GRANT_SECONDS, TIMER_SECONDS, Call, Performer
+from dnsfw.forwarder.perform import GRANT_SECONDS, TIMER_SECONDS, Call, Performer, Tallies
 from dnsfw.forwarder.settings import ForwarderSettings
 from dnsfw.forwarder.wildcards import CANARY, has_limits
 from dnsfw.names import Name, format_name
@@ -67,13 +68,17 @@ class Shape(NamedTuple):
     limit: int
 
 
-class Words(NamedTuple):
-    """A verdict, as records say it; the verdict is kept so that its id stays its own."""
+class Words:
+    """A verdict, as records say it, and how often; the verdict is kept so that its id stays its own."""
 
-    verdict: NameVerdict
-    decision: str
-    reason: str
-    rule: str
+    __slots__ = ("decision", "reason", "rule", "tally", "verdict")
+
+    def __init__(self, verdict: NameVerdict, tallies: Tallies) -> None:
+        self.verdict = verdict
+        self.decision = decision_of(verdict) if verdict.is_resolved else REFUSED
+        self.reason = reason_of(verdict).value
+        self.rule = rule_of(verdict)
+        self.tally = tallies.of(self.decision, self.reason)
 
 
 class Flight(Call):
@@ -171,18 +176,18 @@ class Fresh:
     def _begin(self, flight: Flight) -> Taken:
         performer, now, key = self._performer, flight.begun, flight.key
         shared_key = key + flight.shape.bits
-        if (hit := self._cache.find(shared_key, now)) is None:
+        if (entry := self._cache.find(shared_key, now)) is None:
             performer.take(flight)
             head, tail = flight.shape.ask
             asked = _new(UpstreamQuery, (head + key + tail, key, shared_key, flight.source, None))
             performer.upstreams.ask(asked, now + self._patience, flight.on_outcome)
             return Taken.ASKED
-        received, age = hit
+        received = entry.received
         if not self._is_plain(received.answer, flight):
             return Taken.NOT
-        self._cache.gives(shared_key, received, now)
+        self._cache.gives(entry, now)
         performer.take(flight)
-        self._grant(flight, _new(events.Replied, (received, flight.who.subject, age, True)), now)
+        self._grant(flight, _new(events.Replied, (received, flight.who.subject, age_at(now, received.at), True)), now)
         return Taken.CACHED
 
     def on_outcome(self, flight: Flight, outcome: Outcome) -> None:
@@ -231,9 +236,10 @@ class Fresh:
         at, (head, tail) = self._wall(), shape.refusal
         way.send(data[:2] + head + data[wire.HEADER_SIZE : end] + tail, address)
         qtype, rcode = data[end - 4] << 8 | data[end - 3], head[1] & wire.RCODE
-        self._performer.decisions[REFUSED] += 1
-        self._performer.reasons[words.reason] += 1
-        self._sink((at, who.fields, (self._text(name), qtype, REFUSED, words.reason, words.rule, rcode, "", "", "", NO_TTL, 0, 0, 0)))
+        words.tally.count += 1
+        self._sink(
+            (at, who.fields, (self._text(name), qtype, words.decision, words.reason, words.rule, rcode, "", "", "", NO_TTL, 0, 0, 0))
+        )
 
     def _is_current(self, subject: Subject) -> bool:
         """Whether nothing has changed for the pod since it asked: then it need not be judged anew."""
@@ -263,14 +269,13 @@ class Fresh:
         if (words := self._words.get(id(verdict))) is None:
             if len(self._words) >= MOST_VERDICTS:
                 self._words.clear()
-            words = self._words[id(verdict)] = Words(verdict, decision_of(verdict), reason_of(verdict).value, rule_of(verdict))
+            words = self._words[id(verdict)] = Words(verdict, self._performer.tallies)
         return words
 
     def _keep(self, flight: Flight, replied: events.Replied, granted: Granted) -> None:
         words, answer, ttl = flight.words, replied.received.answer, replied.received.answer.ttl - replied.age
         asked_us = 0 if replied.is_cached else int((flight.replied_at - flight.begun) * 1e6)
-        self._performer.decisions[words.decision] += 1
-        self._performer.reasons[words.reason] += 1
+        words.tally.count += 1
         rest = (
             self._text(flight.name),
             flight.data[flight.end - 3],

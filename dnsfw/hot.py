@@ -10,7 +10,7 @@ Left out: TCP, unknown sources, contested addresses, limits on a pod's rate, ans
 the header's rcode, whatever waits for anybody.
 """
 
-from math import ceil, inf
+from math import inf
 from typing import Any, Final, NamedTuple
 
 from dnsfw.audit.record import PartsSink, QueryRecord
@@ -19,9 +19,10 @@ from dnsfw.enforce.asked import Ask, View, wanted_of
 from dnsfw.enforce.rejudge import is_contested
 from dnsfw.forwarder import events
 from dnsfw.forwarder.account import UDP, Sender
+from dnsfw.forwarder.cache import Entry, age_at
 from dnsfw.forwarder.exchange import Exchange
 from dnsfw.forwarder.listener_udp import ClientAddress, Way
-from dnsfw.forwarder.perform import Performer
+from dnsfw.forwarder.perform import Performer, Tally
 from dnsfw.forwarder.settings import ForwarderSettings
 from dnsfw.forwarder.wire import Query, Rejected, parse_query
 from dnsfw.fresh import Fresh, Taken, Who
@@ -39,34 +40,39 @@ _BEFORE: Final = Sender(source="", transport=UDP, at=0.0)
 _REST: Final = QueryRecord._fields.index("name")
 
 
-class Need(NamedTuple):
+class Need:
     """A permission that must stand for `seconds` from now on."""
 
-    address: bytes
-    permit: Permit
-    seconds: int
+    __slots__ = ("address", "permit", "seconds")
+
+    def __init__(self, address: bytes, permit: Permit, seconds: int) -> None:
+        self.address = address
+        self.permit = permit
+        self.seconds = seconds
 
 
-class Shot(NamedTuple):
+class Shot:
     """How an exchange ended: `response` without its id; `record` from the name on (`audit.record.Parts`)."""
 
-    needs: tuple[Need, ...]
-    response: bytes
-    record: tuple[Any, ...]
-    decision: str
-    reason: str
+    __slots__ = ("needs", "record", "response", "tally")
+
+    def __init__(self, needs: list[Need], response: bytes, record: tuple[Any, ...], tally: Tally) -> None:
+        self.needs = needs
+        self.response = response
+        self.record = record
+        self.tally = tally
 
 
 class Plan:
     """One question under one policy, for one cached message. `shot` is for this `age`; None where the exchange is needed after all."""
 
-    __slots__ = ("age", "name", "query", "received", "shared_key", "shot")
+    __slots__ = ("age", "entry", "name", "query", "received_at", "shot")
 
-    def __init__(self, query: Query, received: events.Received) -> None:
+    def __init__(self, query: Query, entry: Entry) -> None:
         self.query = query
         self.name: Name = query.name
-        self.shared_key = query.shared_key
-        self.received = received
+        self.entry = entry
+        self.received_at = entry.received.at
         self.age = -1
         self.shot: Shot | None = None
 
@@ -91,8 +97,8 @@ class Hot:
         self._state = state
         self._sink = sink
         self._now, self._wall = clock.now, clock.wall
-        self._decisions = performer.decisions
-        self._reasons = performer.reasons
+        self._tallies = performer.tallies
+        self._ledger = state.ledger
         self.fresh = Fresh(settings, performer, state, grants, sink, clock)
         self._snapshot: Snapshot | None = None
         self._kins: dict[str, Kin] = {}
@@ -110,7 +116,7 @@ class Hot:
         if not self._is_on or (kin := self._kins.get(source) or self._meet(source)) is None:
             return False
         performer = self._performer
-        uid = kin.who.subject.pod.uid
+        uid = kin.who.subject.uid
         if state.trouble or state.deferred or performer.stopping or performer.in_flight.refusal(uid) is not None:
             return False
         if (plan := kin.plans.get(data[2:])) is not None and self._shoots(plan, kin, uid, data, way, address):
@@ -119,26 +125,19 @@ class Hot:
 
     def _shoots(self, plan: Plan, kin: Kin, uid: PodUid, data: bytes, way: Way, address: ClientAddress) -> bool:  # noqa: PLR0917 -- names cost 1 µs
         now = self._now()
-        if (age := ceil(now - plan.received.at)) != plan.age:
+        if (age := age_at(now, plan.received_at)) != plan.age:
             self._aim(plan, kin.who.subject, age, now)
         if (shot := plan.shot) is None:
             return False
-        row_of, name = self._state.ledger.row, plan.name
-        for wanted, permit, seconds in shot.needs:
-            for claim in row_of(uid, wanted):
-                if claim.name == name and (claim.permit is permit or claim.permit[:2] == permit[:2]):
-                    if claim.until < now + seconds:
-                        return False
-                    break
-            else:
+        for need in shot.needs:
+            if self._ledger.ends(uid, need.address, need.permit, plan.name) < now + need.seconds:
                 return False
-        if not self._cache.gives(plan.shared_key, plan.received, now):
+        if not self._cache.gives(plan.entry, now):
             return False
         at = self._wall()
         self.shots += 1
         way.send(data[:2] + shot.response, address)
-        self._decisions[shot.decision] += 1
-        self._reasons[shot.reason] += 1
+        shot.tally.count += 1
         self._sink((at, kin.who.fields, shot.record))
         return True
 
@@ -151,7 +150,7 @@ class Hot:
 
     def learn(self, data: bytes, query: Query, source: str) -> None:
         """Somebody else answers this; if from the cache, the next one like it is ours."""
-        if not self._is_on or len(data) > MOST_OCTETS or (received := self._cache.peek(query.shared_key)) is None:
+        if not self._is_on or len(data) > MOST_OCTETS or (entry := self._cache.peek(query.shared_key)) is None:
             return
         if (kin := self._kins.get(source) or self._meet(source)) is None:
             return
@@ -159,7 +158,7 @@ class Hot:
             self._forget()
             return
         self._count += data[2:] not in kin.plans
-        kin.plans[data[2:]] = Plan(query, received)
+        kin.plans[data[2:]] = Plan(query, entry)
 
     def _forget(self) -> None:
         self._snapshot = self._state.snapshot
@@ -181,20 +180,20 @@ class Hot:
         """What the exchange makes of it where the answer comes from the cache and every grant stands."""
         exchange = Exchange(plan.query, _BEFORE, self._settings, now)
         exchange.handle(events.Identified(subject), now)
-        effects = exchange.handle(events.Replied(plan.received, subject, age, is_cached=True), now)
-        needs: tuple[Need, ...] = ()
+        effects = exchange.handle(events.Replied(plan.entry.received, subject, age, is_cached=True), now)
+        needs: list[Need] = []
         if effects and isinstance(effects[0], events.EnsureGrants):
             needs, granted = _standing(effects[0], now)
             effects = exchange.handle(events.GrantsSettled(granted, subject), now)
         plan.age, plan.shot = age, None
         match effects:
             case (events.Respond(data), events.Record(record)):
-                plan.shot = Shot(needs, data[2:], tuple(record[_REST:]), record.decision, record.reason)
+                plan.shot = Shot(needs, data[2:], tuple(record[_REST:]), self._tallies.of(record.decision, record.reason))
 
 
-def _standing(wanted: events.EnsureGrants, now: Instant) -> tuple[tuple[Need, ...], Granted]:
+def _standing(wanted: events.EnsureGrants, now: Instant) -> tuple[list[Need], Granted]:
     """What has to stand, and what the ledger's owner says when it does."""
     found = list(wanted_of(Ask(wanted.subject, wanted.name, wanted.addresses, wanted.ttl), now))
-    needs = tuple(Need(one.address, one.permit, one.ttl) for one in found)
+    needs = [Need(one.address, one.permit, one.ttl) for one in found]
     ttl = min((one.ttl for one in found), default=wanted.ttl)
     return needs, Granted(inf, min(ttl, wanted.ttl), sum(len(one.permit.pieces) for one in found))

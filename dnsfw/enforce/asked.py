@@ -11,7 +11,7 @@ from dnsfw.enforce.rejudge import is_contested
 from dnsfw.names import Name
 from dnsfw.policy.grants import Granted, NotGranted
 from dnsfw.policy.lease import answer_bound, lease
-from dnsfw.policy.ledger import Claim, Ledger, Row
+from dnsfw.policy.ledger import Claim, Ledger, Row, is_claim_of
 from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import Permit, Snapshot, Subject
 
@@ -97,8 +97,4 @@ def held(ledger: Ledger, ask: Ask, wanted: Iterable[Wanted], is_due: Callable[[b
 
 
 def _claim_of(row: Row, permit: Permit, name: Name) -> Claim | None:
-    for claim in row:
-        same = claim.permit
-        if claim.name == name and (same is permit or (same.rule == permit.rule and same.ports == permit.ports)):
-            return claim
-    return None
+    return next((claim for claim in row if is_claim_of(claim, permit, name)), None)

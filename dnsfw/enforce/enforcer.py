@@ -24,8 +24,6 @@ from dnsfw.enforce.settings import EnforceSettings
 from dnsfw.enforce.state import State
 from dnsfw.enforce.structure import Structure
 from dnsfw.enforce.upkeep import compare, compare_small, sweep
-from dnsfw.names import Name
-from dnsfw.policy.grants import Told
 from dnsfw.policy.ledger import Claim, is_adopted
 from dnsfw.policy.model import IPAddress, PodUid
 from dnsfw.policy.snapshot import Snapshot, Subject

@@ -22,12 +22,15 @@ class InFlight:
         self._in_all = in_all
         self._counts: dict[str, int] = {}
         self._total = 0
+        self._least = min(per_owner, in_all)  # with fewer in flight nobody can be over a bound
 
     def __len__(self) -> int:
         return self._total
 
     def refusal(self, owner: str) -> Reason | None:
         """Why `owner` may not have one more."""
+        if self._total < self._least:
+            return None
         count = self._counts.get(owner, 0)
         if count >= self._per_owner:
             return Reason.IN_FLIGHT

@@ -8,7 +8,6 @@ Second chance: when room is needed the oldest goes, unless it was asked for sinc
 order (LRU) would move an entry on each. A flood of names asked for once passes through without displacing the hot ones.
 """
 
-from math import ceil
 from typing import Final, NamedTuple, cast
 
 from dnsfw.clock import Instant
@@ -34,8 +33,17 @@ def cost_of(key: bytes, received: Received) -> int:
     return _ENTRY_COST + 2 * len(key) + len(received.data) + records + aliases
 
 
-class _Entry(Link):
-    __slots__ = ("cost", "expires_at", "is_spared", "key", "received")
+def age_at(now: Instant, received_at: Instant) -> int:
+    """In whole seconds, rounded up, so that what remains of a TTL is rounded down."""
+    seconds = now - received_at
+    whole = int(seconds)
+    return whole + 1 if seconds > whole else whole
+
+
+class Entry(Link):
+    """What the cache keeps for one question. `is_kept`: until it goes."""
+
+    __slots__ = ("cost", "expires_at", "is_kept", "is_spared", "key", "received")
 
     def __init__(self, key: bytes, received: Received, expires_at: Instant, cost: int) -> None:
         self.key = key
@@ -43,6 +51,7 @@ class _Entry(Link):
         self.expires_at = expires_at
         self.cost = cost
         self.is_spared = False
+        self.is_kept = True
 
 
 class CacheStats(NamedTuple):
@@ -61,7 +70,7 @@ class Cache:
         self._most_bytes, self._most_entries = settings.cache_bytes, settings.cache_entries
         self._most_seconds = settings.cache_max_ttl
         self._most_negative_seconds = min(settings.cache_max_negative_ttl, settings.cache_max_ttl)
-        self._entries: dict[bytes, _Entry] = {}
+        self._entries: dict[bytes, Entry] = {}
         self._ring = Ring()
         self.size_bytes = 0
         self.hits = 0
@@ -75,7 +84,7 @@ class Cache:
         return CacheStats(entries=len(self._entries), bytes=self.size_bytes, hits=self.hits, misses=self.misses)
 
     def get(self, key: bytes, now: Instant) -> tuple[Received, int] | None:
-        """The answer and its age in whole seconds, rounded up, so that what remains of a TTL is rounded down."""
+        """The answer and its age."""
         if (entry := self._entries.get(key)) is None:
             self.misses += 1
             return None
@@ -85,24 +94,23 @@ class Cache:
             return None
         entry.is_spared = True
         self.hits += 1
-        return entry.received, ceil(now - entry.received.at)
+        return entry.received, age_at(now, entry.received.at)
 
-    def find(self, key: bytes, now: Instant) -> tuple[Received, int] | None:
+    def find(self, key: bytes, now: Instant) -> Entry | None:
         """What `get` would give, and a miss where that is nothing; a hit only when it is given (`gives`)."""
         entry = self._entries.get(key)
         if entry is None or entry.expires_at - now < 1:
-            return self.get(key, now)
-        return entry.received, ceil(now - entry.received.at)
+            self.get(key, now)
+            return None
+        return entry
 
-    def peek(self, key: bytes) -> Received | None:
+    def peek(self, key: bytes) -> Entry | None:
         """What stands there, perhaps too old to be given; neither a hit nor a miss."""
-        entry = self._entries.get(key)
-        return None if entry is None else entry.received
+        return self._entries.get(key)
 
-    def gives(self, key: bytes, received: Received, now: Instant) -> bool:
+    def gives(self, entry: Entry, now: Instant) -> bool:
         """Whether `get` would give just this; then it counts as that hit, otherwise as nothing."""
-        entry = self._entries.get(key)
-        if entry is None or entry.received is not received or entry.expires_at - now < 1:
+        if not entry.is_kept or entry.expires_at - now < 1:
             return False
         entry.is_spared = True
         self.hits += 1
@@ -117,7 +125,7 @@ class Cache:
         if seconds < 1 or cost > self._most_bytes:
             return
         self._make_room(cost)
-        entry = self._entries[key] = _Entry(key, received, received.at + seconds, cost)
+        entry = self._entries[key] = Entry(key, received, received.at + seconds, cost)
         self._ring.append(entry)
         self.size_bytes += cost
 
@@ -132,7 +140,7 @@ class Cache:
     def _make_room(self, cost: int) -> None:
         spared = 0
         while self._entries and (self.size_bytes + cost > self._most_bytes or len(self._entries) >= self._most_entries):
-            entry = cast("_Entry", self._ring.after)
+            entry = cast("Entry", self._ring.after)
             if entry.is_spared and spared < _MAX_SPARED:
                 entry.is_spared = False
                 entry.leave()
@@ -142,7 +150,8 @@ class Cache:
                 self._remove(entry)
                 self.evictions += 1
 
-    def _remove(self, entry: _Entry) -> None:
+    def _remove(self, entry: Entry) -> None:
         entry.leave()
+        entry.is_kept = False
         del self._entries[entry.key]
         self.size_bytes -= entry.cost

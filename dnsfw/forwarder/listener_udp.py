@@ -71,6 +71,7 @@ class UdpListener:
     def __init__(self, handler: Handler, bound: socket.socket, loop: asyncio.AbstractEventLoop, line: Line) -> None:
         self._handle = handler.handle
         self._crowd_out = handler.crowd_out
+        self._take = self.take  # made once: each use would make a method anew
         self._socket = bound
         self._descriptor = bound.fileno()
         self._is_ipv4 = bound.family == socket.AF_INET
@@ -110,17 +111,19 @@ class UdpListener:
     def _take_all(self, count: int) -> None:
         self._is_gathering = count > 1
         for slot in range(count):
-            self.take(self._in.datagram(slot), self._in.name(slot))
+            name = self._in.name(slot)
+            self.take(self._in.datagram(slot), (self._source_of(name), name))
         self._is_gathering = False
         self._send_answers()
 
-    def take(self, data: bytes, name: SocketAddress) -> None:
+    def take(self, data: bytes, sender: tuple[str, SocketAddress]) -> None:
         """One datagram. Whatever becomes of it, the next one is taken."""
+        source, name = sender
         if not name[2] | name[3]:
             self.counts.port_zero += 1
             return
         try:
-            self._handle(data, self._source_of(name), UDP, self, name)
+            self._handle(data, source, UDP, self, name)
         except Exception as error:
             self._loop.call_exception_handler({"message": "a query was not handled", "exception": error})
 
@@ -136,7 +139,7 @@ class UdpListener:
         for slot in range(count):
             data, name = self._in.datagram(slot), self._in.name(slot)
             source = self._source_of(name)
-            if len(data) > LARGEST_WAITING or not self._line.put_question(source, self.take, data, name):
+            if len(data) > LARGEST_WAITING or not self._line.put_question(source, self._take, data, (source, name)):
                 self._drop_unread(source)
 
     def _drop_unread(self, source: str) -> None:

@@ -5,7 +5,7 @@ ends with one response and one record, at its deadline at the latest; each wait 
 the loop is made for a query, and where cache and grants answer at once the answer leaves within the call that brought the query.
 """
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
@@ -43,6 +43,41 @@ class Asking(Protocol):
     """Whoever asks upstream: `forwarder.upstreams.Upstreams`."""
 
     def ask(self, query: UpstreamQuery, deadline: Instant, then: Waiter) -> None: ...
+
+
+class Tally:
+    """How many queries ended with one decision and one reason."""
+
+    __slots__ = ("count", "decision", "reason")
+
+    def __init__(self, decision: str, reason: str) -> None:
+        self.decision = decision
+        self.reason = reason
+        self.count = 0
+
+
+class Tallies:
+    """Those of all queries that are over. Who has one at hand adds to it: a Counter's `+=` costs 0.1 µs, and each query has two."""
+
+    def __init__(self) -> None:
+        self._tallies: dict[tuple[str, str], Tally] = {}
+
+    def of(self, decision: str, reason: str) -> Tally:
+        if (tally := self._tallies.get((decision, reason))) is None:
+            tally = self._tallies[decision, reason] = Tally(decision, reason)
+        return tally
+
+    def by_decision(self) -> dict[str, int]:
+        return self._sums(lambda tally: tally.decision)
+
+    def by_reason(self) -> dict[str, int]:
+        return self._sums(lambda tally: tally.reason)
+
+    def _sums(self, word_of: Callable[[Tally], str]) -> dict[str, int]:
+        found: Counter[str] = Counter()
+        for tally in self._tallies.values():
+            found[word_of(tally)] += tally.count
+        return {word: count for word, count in found.items() if count}
 
 
 class Call:
@@ -98,9 +133,7 @@ class Performer:
         self.in_flight = InFlight(settings.in_flight_per_pod, MAX_IN_FLIGHT)
         self._queries = Rate(settings.queries_per_second, 1.0)
         self._names = Rate(settings.names_per_minute, 60.0)
-        # Not Counters: adding to one costs three times as much.
-        self.decisions: defaultdict[str, int] = defaultdict(int)
-        self.reasons: defaultdict[str, int] = defaultdict(int)
+        self.tallies = Tallies()
         self._is_looking = False  # whether `_end_late` is to come
         self.stopping = False
         self.when_idle: Callable[[], None] | None = None
@@ -201,8 +234,7 @@ class Performer:
         return None
 
     def _keep(self, record: QueryRecord) -> None:
-        self.decisions[record.decision] += 1
-        self.reasons[record.reason] += 1
+        self.tallies.of(record.decision, record.reason).count += 1
         self._sink(record)
 
     def end(self, call: Call) -> None:

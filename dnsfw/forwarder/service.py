@@ -153,8 +153,8 @@ class Forwarder:
         performer = self._performer
         return ForwarderStats(
             queries=self._queries,
-            by_decision=dict(performer.decisions),
-            by_reason=dict(performer.reasons),
+            by_decision=performer.tallies.by_decision(),
+            by_reason=performer.tallies.by_reason(),
             dropped=dict(self._dropped + self._dropped_by_listeners()),
             in_flight=len(performer.in_flight),
             waiting=performer.waiting,

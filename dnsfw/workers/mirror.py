@@ -33,7 +33,7 @@ class Mirror:
 
     def switch(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self.ledger = Ledger()
+        self.ledger.clear()
         self._crowded.clear()
 
     def held(self, ask: Ask, wanted: Sequence[Wanted]) -> Granted | None:
@@ -42,7 +42,7 @@ class Mirror:
     def accept(self, ask: Ask, wanted: Sequence[Wanted], granted: Granted) -> None:
         """Main has granted this; `wanted` is from the moment of asking, under the snapshot of now."""
         if len(self.ledger) + len(wanted) > MOST_ROWS:
-            self.ledger = Ledger()
+            self.ledger.clear()
         rows: dict[RowKey, Row] = {}
         for one in wanted:
             key = RowKey(ask.subject.pod.uid, one.address)

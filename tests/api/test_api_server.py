@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from record_frames import frame_of
 
 from dnsfw.api.client import ApiClient, ApiClientError
 from dnsfw.api.server import ApiServer
@@ -176,7 +177,7 @@ async def test_audit_is_read_with_its_filters(serve: Serve, address: UnixAddress
     store = Store(AuditSettings(path=path), "one", T0)
     record = QueryRecord(T0, "shop", "app1", "u", "192.0.2.1", "udp", "x", 1, "allowed", "allowed", "r", 0, "", "", "", -1, 0, 0, 0)
     rows = [record._replace(at=T0 + number / 10, name=f"n{number}.example.net") for number in range(500)]
-    store.write([Frame(1, frames.RECORDS, list(zip(*rows, strict=True))), Frame(2, frames.GAP, (T0 + 99, T0 + 99, 3, "queue full"))], T0)
+    store.write([frame_of(rows), Frame(2, frames.GAP, (T0 + 99, T0 + 99, 3, "queue full"))], T0)
     store.close()
     await serve(audit=path)
     client = ApiClient(address=address)

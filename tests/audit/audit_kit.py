@@ -2,14 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from dnsfw.audit import frames
 from dnsfw.audit.filters import AuditFilter
-from dnsfw.audit.frames import Frame
 from dnsfw.audit.query import read_records
-from dnsfw.audit.record import Gap, QueryRecord, parts_of
+from dnsfw.audit.record import Gap, QueryRecord
 
 T0 = 1_800_000_000.0
 
@@ -38,11 +36,6 @@ _ALLOWED = QueryRecord(
 
 def query(**changes: object) -> QueryRecord:
     return _ALLOWED._replace(**changes)
-
-
-def frame_of(records: Sequence[QueryRecord], number: int = 1) -> Frame:
-    """As the writer gets it."""
-    return Frame(number, frames.RECORDS, list(zip(*map(parts_of, records), strict=True)))
 
 
 def numbered(count: int, start: int = 0) -> list[QueryRecord]:

@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from audit_kit import T0, entries, frame_of, names, numbered, query
+from audit_kit import T0, entries, names, numbered, query
+from record_frames import frame_of
 
 from dnsfw.audit import frames, opening
 from dnsfw.audit.errors import AuditError

@@ -5,9 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from audit_kit import T0, entries, frame_of, query
+from audit_kit import T0, entries, query
 from hypothesis import given
 from hypothesis import strategies as st
+from record_frames import frame_of
 
 from dnsfw.audit import shared
 from dnsfw.audit.frames import Frame

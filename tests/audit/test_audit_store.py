@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from audit_kit import T0, entries, frame_of, gaps, names, numbered, query
+from audit_kit import T0, entries, gaps, names, numbered, query
+from record_frames import frame_of
 
 from dnsfw.audit import frames, opening
 from dnsfw.audit.errors import AuditError, ForeignDatabaseError

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from record_frames import frame_of
 
 from dnsfw.audit import frames
 from dnsfw.audit.frames import Frame
@@ -75,9 +76,7 @@ class Audit:
     def write(self, *entries: QueryRecord | Gap) -> None:
         for number, entry in enumerate(entries, self.store.last_batch + 1):
             is_gap = isinstance(entry, Gap)
-            self.store.write(
-                [Frame(number, frames.GAP if is_gap else frames.RECORDS, tuple(entry) if is_gap else [(part,) for part in entry])], T0
-            )
+            self.store.write([Frame(number, frames.GAP, tuple(entry)) if is_gap else frame_of([entry], number)], T0)
 
 
 @pytest.fixture
@@ -311,7 +310,7 @@ def test_follow_goes_on_until_interrupted(audit: Audit) -> None:
 @pytest.mark.parametrize("flags", [[], ["-f"], ["-o", "json"], ["-o", "yaml"]], ids=["table", "follow", "json", "yaml"])
 def test_reader_that_has_seen_enough_is_no_error(audit: Audit, flags: list[str]) -> None:
     """`dnsfw audit | head -1` ends quietly."""
-    audit.store.write([Frame(1, frames.RECORDS, list(zip(*[FIRST] * 2_000, strict=True)))], T0)
+    audit.store.write([frame_of([FIRST] * 2_000)], T0)
     process = subprocess.Popen(
         _command("--limit", "0", "--audit-db", str(audit.path), *flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -160,7 +160,7 @@ async def test_udp_b18_source_port_zero_is_dropped() -> None:
     echo = Echo()
     listener, _ = udp(echo)
 
-    listener.take(QUERY, sockaddr("127.0.0.1", 0))
+    listener.take(QUERY, ("127.0.0.1", sockaddr("127.0.0.1", 0)))
 
     assert (echo.sources, listener.counts.port_zero) == ([], 1)
     listener.close()
