@@ -84,7 +84,10 @@ class Words:
 class Flight(Call):
     """A question on its way. `exchange` is made when it is first looked at: from then on it is a call like others."""
 
-    __slots__ = ("_fresh", "at", "begun", "data", "end", "name", "replied", "replied_at", "shape", "who", "words")
+    __slots__ = (
+        *("_fresh", "age", "at", "begun", "data", "end", "is_cached", "key", "name", "received", "replied_at", "shape", "shared_key"),
+        *("who", "words"),
+    )
 
     def __init__(self, fresh: "Fresh", data: bytes, who: Who, shape: Shape, way: Way, address: ClientAddress) -> None:  # noqa: PLR0917 -- names cost 1 µs
         self._fresh = fresh
@@ -97,13 +100,17 @@ class Flight(Call):
         self.owner = who.fields[2]
         self.wait = None
         self._exchange = None
-        self.replied: events.Replied | None = None
+        self.received: events.Received | None = None
+        self.age = 0
+        self.is_cached = False
         self.begun: Instant
         self.deadline: Instant
         self.replied_at: Instant
         self.at: WallTime
         self.end: int  # of the question
         self.name: Name
+        self.key: bytes
+        self.shared_key: bytes
         self.words: Words
 
     @property
@@ -115,10 +122,6 @@ class Flight(Call):
     @property
     def is_common(self) -> bool:
         return self._exchange is None
-
-    @property
-    def key(self) -> bytes:
-        return self.name + self.data[self.end - 4 : self.end]
 
     def on_outcome(self, outcome: Outcome) -> None:
         self._fresh.on_outcome(self, outcome)
@@ -140,7 +143,7 @@ class Fresh:
         self._performer = performer
         self._cache = performer.cache
         self._state = state
-        self._grants = grants
+        self._request, self._flush = grants.request, grants.flush
         self._sink = sink
         self._now, self._wall = clock.now, clock.wall
         self._patience = settings.answer_seconds - GRANT_SECONDS - TIMER_SECONDS
@@ -174,8 +177,9 @@ class Fresh:
         return self._begin(flight)
 
     def _begin(self, flight: Flight) -> Taken:
-        performer, now, key = self._performer, flight.begun, flight.key
-        shared_key = key + flight.shape.bits
+        performer, now = self._performer, flight.begun
+        key = flight.key = flight.name + flight.data[flight.end - 4 : flight.end]
+        shared_key = flight.shared_key = key + flight.shape.bits
         if (entry := self._cache.find(shared_key, now)) is None:
             performer.take(flight)
             head, tail = flight.shape.ask
@@ -187,36 +191,35 @@ class Fresh:
             return Taken.NOT
         self._cache.gives(entry, now)
         performer.take(flight)
-        self._grant(flight, _new(events.Replied, (received, flight.who.subject, age_at(now, received.at), True)), now)
+        flight.age, flight.is_cached = age_at(now, received.at), True
+        self._grant(flight, received, now)
         return Taken.CACHED
 
     def on_outcome(self, flight: Flight, outcome: Outcome) -> None:
         performer, subject = self._performer, flight.who.subject
         if flight.is_common and isinstance(outcome, Reply) and self._is_current(subject):
-            key = flight.key
-            received = performer.parse(key, key + flight.shape.bits, outcome)
+            received = performer.parse(flight.key, flight.shared_key, outcome)
             if isinstance(received, events.Received) and self._is_plain(received.answer, flight):
-                self._grant(flight, _new(events.Replied, (received, subject, 0, False)), self._now())
+                self._grant(flight, received, self._now())
                 return
         performer.on_outcome(flight, outcome)
 
-    def _grant(self, flight: Flight, replied: events.Replied, now: Instant) -> None:
-        flight.replied, flight.replied_at = replied, now
-        answer = replied.received.answer
-        ttl = answer.ttl - replied.age
-        self._grants.request(flight.who.subject, flight.name, answer.addresses, ttl if ttl > 0 else 0, flight.on_granted)
+    def _grant(self, flight: Flight, received: events.Received, now: Instant) -> None:
+        flight.received, flight.replied_at = received, now
+        answer = received.answer
+        self._request(flight.who.subject, flight.name, answer.addresses, max(answer.ttl - flight.age, 0), flight.on_granted)
         if len(self._performer.in_flight) <= FEW:
-            self._grants.flush()
+            self._flush()
 
     def on_granted(self, flight: Flight, outcome: GrantOutcome) -> None:
-        performer, replied, response = self._performer, flight.replied, None
-        if replied is not None and flight.is_common and isinstance(outcome, Granted) and self._is_current(flight.who.subject):
-            response = _response(flight, replied, outcome.ttl)
-        if replied is None or response is None or not isinstance(outcome, Granted):
+        performer, received, response = self._performer, flight.received, None
+        if received is not None and flight.is_common and isinstance(outcome, Granted) and self._is_current(flight.who.subject):
+            response = _response(flight, received, outcome.ttl)
+        if received is None or response is None or not isinstance(outcome, Granted):
             performer.run(flight, events.GrantsSettled(outcome, performer.identity(flight.source)))
             return
         flight.way.send(response, flight.address)
-        self._keep(flight, replied, outcome)
+        self._keep(flight, received.answer, outcome)
         performer.leave(flight)
 
     def exchange_of(self, flight: Flight) -> Exchange:
@@ -226,8 +229,8 @@ class Fresh:
             raise AssertionError("was read before")
         exchange = Exchange(query, Sender(source=flight.source, transport=UDP, at=flight.at), self._settings, flight.begun)
         exchange.handle(events.Identified(flight.who.subject), flight.begun)
-        if flight.replied is not None:
-            exchange.handle(flight.replied, flight.replied_at)
+        if flight.received is not None:
+            exchange.handle(events.Replied(flight.received, flight.who.subject, flight.age, flight.is_cached), flight.replied_at)
         return exchange
 
     def _refuse(  # noqa: PLR0917 -- names cost 1 µs
@@ -244,7 +247,7 @@ class Fresh:
     def _is_current(self, subject: Subject) -> bool:
         """Whether nothing has changed for the pod since it asked: then it need not be judged anew."""
         snapshot = self._state.snapshot
-        return not self._state.trouble and snapshot is not None and snapshot.subjects.get(subject.pod.uid) is subject
+        return snapshot is not None and snapshot.subjects.get(subject.uid) is subject and not self._state.trouble
 
     def _is_plain(self, answer: Answer, flight: Flight) -> bool:
         count = len(answer.addresses)
@@ -252,7 +255,7 @@ class Fresh:
             return False
         if count * LEAST_RECORD > flight.shape.limit:
             return False
-        return not flight.who.subject.policy.protected_among(answer.located)
+        return not flight.who.subject.policy.protects_any(answer.located)
 
     def _shape(self, data: bytes, end: int) -> Shape | None:
         """What stands around the question is nearly always one of a few; None: not for us."""
@@ -272,9 +275,9 @@ class Fresh:
             words = self._words[id(verdict)] = Words(verdict, self._performer.tallies)
         return words
 
-    def _keep(self, flight: Flight, replied: events.Replied, granted: Granted) -> None:
-        words, answer, ttl = flight.words, replied.received.answer, replied.received.answer.ttl - replied.age
-        asked_us = 0 if replied.is_cached else int((flight.replied_at - flight.begun) * 1e6)
+    def _keep(self, flight: Flight, answer: Answer, granted: Granted) -> None:
+        words = flight.words
+        asked_us = 0 if flight.is_cached else int((flight.replied_at - flight.begun) * 1e6)
         words.tally.count += 1
         rest = (
             self._text(flight.name),
@@ -286,7 +289,7 @@ class Fresh:
             listed(answer.addresses),
             "",
             " ".join(map(format_name, answer.chain)) if answer.chain else "",
-            min(ttl if ttl > 0 else 0, granted.ttl),
+            min(max(answer.ttl - flight.age, 0), granted.ttl),
             granted.grants,
             asked_us,
             int((self._now() - flight.replied_at) * 1e6),
@@ -318,17 +321,19 @@ def _shape_of(data: bytes, refusal_rcode: int) -> Shape | None:
     return Shape(bits, (asked[: wire.HEADER_SIZE], asked[end:]), (refused[2 : wire.HEADER_SIZE], refused[end:]), opt, query.udp_limit)
 
 
-def _response(flight: Flight, replied: events.Replied, ttl_cap: int) -> bytes | None:
+def _response(flight: Flight, received: events.Received, ttl_cap: int) -> bytes | None:
     """`respond.make_response`; None where upstream's OPT is not last, or the client does not take that much."""
-    (data, answer, _), shape, asked = replied.received, flight.shape, flight.data
+    data, answer, shape, asked = received.data, received.answer, flight.shape, flight.data
     opt_start, opt_end = answer.opt
     if opt_end and opt_end != answer.end:
         return None
-    if replied.age or answer.max_ttl > ttl_cap:
+    if flight.age or answer.max_ttl > ttl_cap:
         patched = bytearray(data)
-        respond.patch_ttls(patched, data, answer, respond.Aging(replied.age, ttl_cap))
+        respond.patch_ttls(patched, data, answer, respond.Aging(flight.age, ttl_cap))
         data = bytes(patched)
-    additional = (data[10] << 8 | data[11]) + (1 if shape.opt else 0) - (1 if opt_end else 0)
-    head = asked[:2] + data[2:3] + _WITHOUT_MBZ[data[3]] + data[4:10] + additional.to_bytes(2, "big")
-    response = head + asked[wire.HEADER_SIZE : flight.end] + data[answer.question_end : opt_start or answer.end] + shape.opt
+    flags = data[2:4] if not data[3] & wire.MBZ else data[2:3] + _WITHOUT_MBZ[data[3]]
+    more = (1 if shape.opt else 0) - (1 if opt_end else 0)
+    counts = data[4:12] if not more else data[4:10] + ((data[10] << 8 | data[11]) + more).to_bytes(2, "big")
+    records = data[answer.question_end : opt_start or answer.end]
+    response = b"".join((asked[:2], flags, counts, asked[wire.HEADER_SIZE : flight.end], records, shape.opt))
     return response if len(response) <= shape.limit else None

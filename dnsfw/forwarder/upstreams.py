@@ -74,6 +74,7 @@ class Upstreams:
         self._in_flight: set[Inquiry] = set()
         self._asked = self._joined = self._failed = 0
         self._is_closed = False
+        self._end = self._finish  # made once: each use would make a method anew
         self._servers = tuple(
             Server(
                 index=index,
@@ -142,7 +143,7 @@ class Upstreams:
         elif self._line.is_short:
             self._finish(inquiry, reply)
         else:
-            self._line.put_answer(inquiry.source, self._finish, inquiry, reply)
+            self._line.put_answer(inquiry.source, self._end, inquiry, reply)
 
     def on_refused(self, server: Server, inquiry: Inquiry) -> None:
         self._note_refused(server, inquiry.tried_at)
