@@ -11,7 +11,7 @@ before the kernel's acknowledgement, none under rules that have changed meanwhil
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from dnsfw.audit.record import Asker, PartsSink
+from dnsfw.audit.record import Asker, Own, PartsSink, Verdict
 from dnsfw.clock import Clock, Instant, WallTime
 from dnsfw.enforce.asked import View
 from dnsfw.forwarder import events, respond, wire
@@ -71,14 +71,14 @@ class Shape(NamedTuple):
 class Words:
     """A verdict, as records say it, and how often; the verdict is kept so that its id stays its own."""
 
-    __slots__ = ("decision", "reason", "rule", "tally", "verdict")
+    __slots__ = ("fields", "tally", "verdict")
 
-    def __init__(self, verdict: NameVerdict, tallies: Tallies) -> None:
+    def __init__(self, verdict: NameVerdict, refusal_rcode: int, tallies: Tallies) -> None:
         self.verdict = verdict
-        self.decision = decision_of(verdict) if verdict.is_resolved else REFUSED
-        self.reason = reason_of(verdict).value
-        self.rule = rule_of(verdict)
-        self.tally = tallies.of(self.decision, self.reason)
+        decision, rcode = (decision_of(verdict), wire.NOERROR) if verdict.is_resolved else (REFUSED, refusal_rcode)
+        reason = reason_of(verdict).value
+        self.fields: Verdict = (decision, reason, rule_of(verdict), rcode)
+        self.tally = tallies.of(decision, reason)
 
 
 class Flight(Call):
@@ -148,6 +148,7 @@ class Fresh:
         self._now, self._wall = clock.now, clock.wall
         self._patience = settings.answer_seconds - GRANT_SECONDS - TIMER_SECONDS
         self._is_limited = has_limits(settings)
+        self._refusal_rcode = REFUSAL_RCODES[settings.refusal]
         self._shapes: dict[bytes, Shape | None] = {}
         self._parents: dict[bytes, str] = {}
         self._words: dict[int, Words] = {}
@@ -162,7 +163,8 @@ class Fresh:
         end = name_end + 4
         if qtype in wire.META_TYPES or (shape := self._shape(data, end)) is None:
             return Taken.NOT
-        name = Name(data[wire.HEADER_SIZE : name_end].lower())
+        key = data[wire.HEADER_SIZE : end].lower()  # for those that are asked here: neither A nor AAAA nor IN has octets that are letters
+        name = Name(key[:-4])
         words = self._words_of(who.subject.policy.judge_name(name))
         verdict = words.verdict
         if not verdict.is_resolved:
@@ -171,15 +173,15 @@ class Fresh:
         if not verdict.is_granting or verdict.would_refuse or qtype not in (wire.A, wire.AAAA) or name == CANARY or self._is_limited:
             return Taken.NOT
         flight = Flight(self, data, who, shape, way, address)
-        flight.name, flight.end, flight.words = name, end, words
+        flight.name, flight.key, flight.end, flight.words = name, key, end, words
         flight.at, flight.begun = self._wall(), self._now()
         flight.deadline = flight.begun + self._settings.answer_seconds
         return self._begin(flight)
 
     def _begin(self, flight: Flight) -> Taken:
         performer, now = self._performer, flight.begun
-        key = flight.key = flight.name + flight.data[flight.end - 4 : flight.end]
-        shared_key = flight.shared_key = key + flight.shape.bits
+        key, shared_key = flight.key, flight.key + flight.shape.bits
+        flight.shared_key = shared_key
         if (entry := self._cache.find(shared_key, now)) is None:
             performer.take(flight)
             head, tail = flight.shape.ask
@@ -237,12 +239,10 @@ class Fresh:
         self, data: bytes, end: int, who: Who, shape: Shape, way: Way, address: ClientAddress, name: Name, words: Words
     ) -> None:
         at, (head, tail) = self._wall(), shape.refusal
+        own: Own = (self._text(name), data[end - 4] << 8 | data[end - 3], "", "", "", NO_TTL, 0, 0, 0)
         way.send(data[:2] + head + data[wire.HEADER_SIZE : end] + tail, address)
-        qtype, rcode = data[end - 4] << 8 | data[end - 3], head[1] & wire.RCODE
         words.tally.count += 1
-        self._sink(
-            (at, who.fields, (self._text(name), qtype, words.decision, words.reason, words.rule, rcode, "", "", "", NO_TTL, 0, 0, 0))
-        )
+        self._sink((at, who.fields, words.fields, own))
 
     def _is_current(self, subject: Subject) -> bool:
         """Whether nothing has changed for the pod since it asked: then it need not be judged anew."""
@@ -265,27 +265,23 @@ class Fresh:
         except KeyError:
             if len(self._shapes) >= MOST_SHAPES:
                 self._shapes.clear()
-        shape = self._shapes[around] = _shape_of(data, REFUSAL_RCODES[self._settings.refusal])
+        shape = self._shapes[around] = _shape_of(data, self._refusal_rcode)
         return shape
 
     def _words_of(self, verdict: NameVerdict) -> Words:
         if (words := self._words.get(id(verdict))) is None:
             if len(self._words) >= MOST_VERDICTS:
                 self._words.clear()
-            words = self._words[id(verdict)] = Words(verdict, self._performer.tallies)
+            words = self._words[id(verdict)] = Words(verdict, self._refusal_rcode, self._performer.tallies)
         return words
 
     def _keep(self, flight: Flight, answer: Answer, granted: Granted) -> None:
         words = flight.words
         asked_us = 0 if flight.is_cached else int((flight.replied_at - flight.begun) * 1e6)
         words.tally.count += 1
-        rest = (
+        own: Own = (
             self._text(flight.name),
             flight.data[flight.end - 3],
-            words.decision,
-            words.reason,
-            words.rule,
-            wire.NOERROR,
             listed(answer.addresses),
             "",
             " ".join(map(format_name, answer.chain)) if answer.chain else "",
@@ -294,7 +290,7 @@ class Fresh:
             asked_us,
             int((self._now() - flight.replied_at) * 1e6),
         )
-        self._sink((flight.at, flight.who.fields, rest))
+        self._sink((flight.at, flight.who.fields, words.fields, own))
 
     def _text(self, name: Name) -> str:
         """`format_name`, the text of a plain label's parent being remembered."""

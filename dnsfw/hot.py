@@ -11,9 +11,9 @@ the header's rcode, whatever waits for anybody.
 """
 
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from dnsfw.audit.record import PartsSink, QueryRecord
+from dnsfw.audit.record import Own, PartsSink, Verdict, parts_of
 from dnsfw.clock import Clock, Instant
 from dnsfw.enforce.asked import Ask, View, wanted_of
 from dnsfw.enforce.rejudge import is_contested
@@ -37,7 +37,6 @@ MOST_OCTETS: Final = 300
 """Of a query that is worth remembering: header, name, type and class, and a small OPT."""
 
 _BEFORE: Final = Sender(source="", transport=UDP, at=0.0)
-_REST: Final = QueryRecord._fields.index("name")
 
 
 class Need:
@@ -52,14 +51,15 @@ class Need:
 
 
 class Shot:
-    """How an exchange ended: `response` without its id; `record` from the name on (`audit.record.Parts`)."""
+    """How an exchange ended: `response` without its id; `verdict` and `own` as in `audit.record.Parts`."""
 
-    __slots__ = ("needs", "record", "response", "tally")
+    __slots__ = ("needs", "own", "response", "tally", "verdict")
 
-    def __init__(self, needs: list[Need], response: bytes, record: tuple[Any, ...], tally: Tally) -> None:
+    def __init__(self, needs: list[Need], response: bytes, verdict: Verdict, own: Own, tally: Tally) -> None:
         self.needs = needs
         self.response = response
-        self.record = record
+        self.verdict = verdict
+        self.own = own
         self.tally = tally
 
 
@@ -72,7 +72,7 @@ class Plan:
         self.query = query
         self.name: Name = query.name
         self.entry = entry
-        self.received_at = entry.received.at
+        self.received_at = entry.at
         self.age = -1
         self.shot: Shot | None = None
 
@@ -138,7 +138,7 @@ class Hot:
         self.shots += 1
         way.send(data[:2] + shot.response, address)
         shot.tally.count += 1
-        self._sink((at, kin.who.fields, shot.record))
+        self._sink((at, kin.who.fields, shot.verdict, shot.own))
         return True
 
     def _asks(self, data: bytes, kin: Kin, source: str, way: Way, address: ClientAddress) -> bool:
@@ -188,7 +188,8 @@ class Hot:
         plan.age, plan.shot = age, None
         match effects:
             case (events.Respond(data), events.Record(record)):
-                plan.shot = Shot(needs, data[2:], tuple(record[_REST:]), self._tallies.of(record.decision, record.reason))
+                _, _, verdict, own = parts_of(record)
+                plan.shot = Shot(needs, data[2:], verdict, own, self._tallies.of(record.decision, record.reason))
 
 
 def _standing(wanted: events.EnsureGrants, now: Instant) -> tuple[list[Need], Granted]:

@@ -17,7 +17,7 @@ _HEADER = 4
 class Frame(NamedTuple):
     """number: counts up within a session; the store remembers the last one, so that none is written twice.
 
-    body: of records three columns (times, askers, rests, as in `record.Parts`), else a gap or None.
+    body: of records four columns (`record.Parts`), else a gap or None.
     """
 
     number: int

@@ -8,16 +8,10 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from dnsfw.audit.record import QueryRecord
-from dnsfw.audit.schema import ASKER, OWN, VERDICT
+from dnsfw.audit.schema import ASKER, VERDICT
 
 _MOST_KNOWN = 4_096
 """Askers or verdicts of an epoch, some 2 MB; one frame more at most."""
-
-
-_REST = QueryRecord._fields[len(("at", *ASKER)) :]
-_VERDICT_PLACES = [_REST.index(column) for column in VERDICT]
-_OWN_PLACES = [_REST.index(column) for column in OWN[1:]]  # behind "at"
 
 
 class _Ids(dict[tuple[Any, ...], int]):
@@ -58,10 +52,8 @@ class Shared:
         """What `schema.INSERT_QUERY` takes, of a frame's records; askers and verdicts are written now."""
         if max(len(self._askers), len(self._verdicts)) > _MOST_KNOWN:
             self.begin_epoch()
-        times, askers, rests = body
-        columns = tuple(zip(*rests, strict=True))
-        verdicts = self._verdicts.of(zip(*[columns[place] for place in _VERDICT_PLACES], strict=True))
-        return zip(self._askers.of(askers), verdicts, times, *[columns[place] for place in _OWN_PLACES], strict=True)
+        times, askers, verdicts, own = body
+        return zip(self._askers.of(askers), self._verdicts.of(verdicts), times, *zip(*own, strict=True), strict=True)
 
     def delete_old(self) -> None:
         """The askers and verdicts of epochs that no record is of any more."""
