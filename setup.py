@@ -12,7 +12,8 @@ from setuptools import Extension, setup
 POLICY = ("ledger", "lease", "snapshot", "grants", "index", "protected", "turns")
 FORWARDER = (
     *("service", "wire", "records", "aliases", "answer", "cache", "events", "inquiry", "health", "timers", "admission", "perform"),
-    *("upstreams", "upstream_udp", "line", "listener_udp", "datagrams", "edns", "account", "respond", "exchange", "release", "rewrite"),
+    *("upstreams", "upstream_udp", "bursts", "line", "listener_udp", "datagrams", "edns", "account", "respond", "exchange"),
+    *("release", "rewrite"),
 )
 ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge", "state", "cuts", "targets")
 HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/audit/backlog.py", "dnsfw/audit/pipeline.py")

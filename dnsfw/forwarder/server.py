@@ -48,6 +48,8 @@ class ServerEvents(Protocol):
 
     def on_exposed(self, server: "Server", inquiry: Inquiry) -> None: ...
 
+    def on_unsent(self, server: "Server", inquiry: Inquiry, error: OSError) -> None: ...
+
     def on_tcp_failed(self, server: "Server", inquiry: Inquiry) -> None: ...
 
 
@@ -72,7 +74,8 @@ class Server:
         self.answers = self.timeouts = self.refusals = 0
         reply = partial(events.on_reply, self)
         refused, exposed, failed = (partial(call, self) for call in (events.on_refused, events.on_exposed, events.on_tcp_failed))
-        self.udp = UdpPool(endpoint, loop, limits, on_reply=reply, on_refused=refused, on_exposed=exposed)
+        unsent = partial(events.on_unsent, self)
+        self.udp = UdpPool(endpoint, loop, limits, on_reply=reply, on_refused=refused, on_exposed=exposed, on_unsent=unsent)
         self.tcp = TcpLane(endpoint, loop, clock, timers, on_reply=reply, on_failed=failed)
 
     def close(self) -> None:

@@ -73,7 +73,8 @@ class Upstreams:
         self._joinable: dict[bytes, Inquiry] = {}
         self._in_flight: set[Inquiry] = set()
         self._asked = self._joined = self._failed = 0
-        self._is_closed = False
+        self._is_closed = self._is_leaving = False
+        line.at_end.append(self._leave)
         self._end = self._finish  # made once: each use would make a method anew
         self._servers = tuple(
             Server(
@@ -154,6 +155,10 @@ class Upstreams:
         if self._servers[inquiry.server] is server and not inquiry.is_over_tcp:
             self._over_tcp(inquiry, server, self._now())
 
+    def on_unsent(self, server: Server, inquiry: Inquiry, error: OSError) -> None:
+        if self._servers[inquiry.server] is server and not (inquiry.is_over_tcp or inquiry.is_done):
+            self._try_elsewhere(server, inquiry, self._now(), error)
+
     def on_tcp_failed(self, server: Server, inquiry: Inquiry) -> None:
         if self._servers[inquiry.server] is server and not inquiry.is_done:
             self._try_next(inquiry, self._now(), f"{server.label} cannot be reached over TCP")
@@ -165,13 +170,25 @@ class Upstreams:
         inquiry.tried_at = now
         inquiry.is_over_tcp = False
         try:
-            server.udp.send(inquiry, now)
+            server.udp.send(inquiry, now, is_later=self._line.is_turn and not self._is_leaving)
         except OSError as error:
-            if error.errno not in LOCAL_ERRNOS:
-                self._note_refused(server, now)
-            self._try_next(inquiry, now, f"{server.label}: {os.strerror(error.errno or 0).lower()}")
+            self._try_elsewhere(server, inquiry, now, error)
         else:
             self._wait(inquiry, now)
+
+    def _leave(self) -> None:
+        """Questions of one turn leave together at its end; what they lead to leaves at once."""
+        self._is_leaving = True
+        try:
+            for server in self._servers:
+                server.udp.leave()
+        finally:
+            self._is_leaving = False
+
+    def _try_elsewhere(self, server: Server, inquiry: Inquiry, now: Instant, error: OSError) -> None:
+        if error.errno not in LOCAL_ERRNOS:
+            self._note_refused(server, now)
+        self._try_next(inquiry, now, f"{server.label}: {os.strerror(error.errno or 0).lower()}")
 
     def _wait(self, inquiry: Inquiry, now: Instant) -> None:
         """Of a thousand tries one is silent: hardly any needs a timer of its own."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import socket
@@ -30,6 +31,7 @@ from upstream import (
 )
 
 from dnsfw.clock import SystemClock
+from dnsfw.forwarder.bursts import Unsent
 from dnsfw.forwarder.inquiry import Failure, Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.line import FEW, Line
 from dnsfw.forwarder.server import State
@@ -135,6 +137,68 @@ async def test_an_answer_in_line_whose_question_has_ended_is_told_to_nobody() ->
         await asyncio.sleep(0.01)
 
         assert await future == Failure(Reason.STOPPING, "stopping")
+
+
+class NoNetwork:
+    """In place of `Bursts`: nothing leaves."""
+
+    def send(self, _connected: socket.socket, messages: list[bytes]) -> list[Unsent]:
+        return [Unsent(message, OSError(errno.ENETUNREACH, "unreachable")) for message in messages]
+
+
+def ask_in_a_turn(asker: Asker, count: int, then: Callable[[], object] = lambda: None) -> "list[asyncio.Future[Outcome]]":
+    """`count` questions within one turn of the line; `then` before it ends."""
+    futures: list[asyncio.Future[Outcome]] = []
+    line = asker.upstreams._line
+
+    def work(*_: object) -> None:
+        futures.extend(asker.ask(f"n{number}.example.net") for number in range(count))
+        then()
+
+    line.put_question("pod", work, None, None)
+    line._take_turn()
+    return futures
+
+
+async def test_questions_of_one_turn_leave_together() -> None:
+    """Each is answered as one that leaves alone."""
+    async with ScriptedUpstream() as upstream, asking(upstream.endpoint) as asker:
+        upstream.on_udp(TRUE)
+
+        assert {addresses_of(outcome) for outcome in await asyncio.gather(*ask_in_a_turn(asker, 200))} == {ONE}
+        assert Counter(upstream.names()) == Counter(f"n{number}.example.net" for number in range(200))
+
+
+async def test_questions_that_cannot_leave_go_elsewhere_at_once() -> None:
+    """Where the network says no only when the turn ends, too."""
+    async with ScriptedUpstream() as alive, asking(nobody(), alive.endpoint, try_seconds=600.0) as asker:
+        alive.on_udp(TRUE)
+        asker.upstreams._servers[0].udp._bursts = NoNetwork()
+
+        assert {addresses_of(outcome) for outcome in await asyncio.gather(*ask_in_a_turn(asker, 5))} == {ONE}
+        assert asker.servers[0].state is State.DOWN
+
+
+async def test_what_ends_before_it_leaves_does_not_leave() -> None:
+    """Its port is closed, and its asker has heard."""
+    async with ScriptedUpstream() as upstream, asking(upstream.endpoint) as asker:
+        futures = ask_in_a_turn(asker, 3, asker.upstreams.close)
+
+        assert await asyncio.gather(*futures) == [Failure(Reason.STOPPING, "stopping")] * 3
+        assert upstream.names() == []
+
+
+async def test_what_waits_at_a_port_that_is_closed_goes_another_way() -> None:
+    """Strangers have found it: the questions that it would have carried are asked over TCP, and not from there."""
+    async with ScriptedUpstream() as upstream, asking(upstream.endpoint) as asker:
+        upstream.on_tcp(TRUE)
+        pool = asker.upstreams._servers[0].udp
+
+        def expose() -> None:
+            for _ in range(3):
+                pool._on_stranger(pool._leaving[0])
+
+        assert {addresses_of(outcome) for outcome in await asyncio.gather(*ask_in_a_turn(asker, 3, expose))} == {ONE}
 
 
 @pytest.mark.parametrize(
