@@ -7,7 +7,7 @@ datagrams are, or told with its error. Through a veth sixteen take 0.65 µs each
 import errno
 import socket
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 _UDP_SEGMENT: Final = 103  # the socket module of Python 3.11 has no name for it
 _SIZE: Final = Struct("=H")
@@ -16,9 +16,8 @@ _UNABLE: Final = frozenset({errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EO
 """Where kernel or device do not cut: 4.18 looks at the length of the path, and at whether the device sums."""
 
 
-class Unsent(NamedTuple):
-    message: bytes
-    error: OSError
+Unsent = tuple[bytes, OSError]
+"""A message, and why it has not left."""
 
 
 class Bursts:
@@ -69,7 +68,7 @@ def _each(connected: socket.socket, messages: list[bytes]) -> list[Unsent]:
         except BlockingIOError:
             continue
         except OSError as error:
-            unsent.append(Unsent(message, error))
+            unsent.append((message, error))
     return unsent
 
 

@@ -143,7 +143,7 @@ class NoNetwork:
     """In place of `Bursts`: nothing leaves."""
 
     def send(self, _connected: socket.socket, messages: list[bytes]) -> list[Unsent]:
-        return [Unsent(message, OSError(errno.ENETUNREACH, "unreachable")) for message in messages]
+        return [(message, OSError(errno.ENETUNREACH, "unreachable")) for message in messages]
 
 
 def ask_in_a_turn(asker: Asker, count: int, then: Callable[[], object] = lambda: None) -> "list[asyncio.Future[Outcome]]":
