@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 POLICY = ("ledger", "lease", "snapshot", "grants", "index", "protected", "turns")
 FORWARDER = (
     *("service", "wire", "records", "aliases", "answer", "cache", "events", "inquiry", "health", "timers", "admission", "perform"),
-    *("upstreams", "upstream_udp", "bursts", "line", "listener_udp", "datagrams", "edns", "account", "respond", "exchange"),
+    *("upstreams", "upstream_udp", "bursts", "vigil", "line", "listener_udp", "datagrams", "edns", "account", "respond", "exchange"),
     *("release", "rewrite"),
 )
 ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge", "state", "cuts", "targets")

@@ -23,6 +23,7 @@ from dnsfw.forwarder.server import Server, ServerStats
 from dnsfw.forwarder.settings import Endpoint
 from dnsfw.forwarder.timers import Patience, Timers
 from dnsfw.forwarder.upstream_udp import LOCAL_ERRNOS, PoolLimits
+from dnsfw.forwarder.vigil import Vigil
 from dnsfw.policy.reasons import Reason
 
 _new: Final = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
@@ -75,6 +76,7 @@ class Upstreams:
         self._asked = self._joined = self._failed = 0
         self._is_closed = self._is_leaving = False
         line.at_end.append(self._leave)
+        self._vigil = Vigil(loop, clock, lambda: len(self._in_flight))
         self._end = self._finish  # made once: each use would make a method anew
         self._servers = tuple(
             Server(
@@ -108,6 +110,8 @@ class Upstreams:
         self._in_flight.add(inquiry)
         self._asked += 1
         self._try(inquiry, now)
+        if self._line.is_short:
+            self._vigil.begin(now)
 
     def stats(self) -> UpstreamStats:
         return UpstreamStats(
