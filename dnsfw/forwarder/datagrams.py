@@ -15,6 +15,7 @@ _SPAN: Final = Struct("@PL")  # struct iovec; a size_t is a long
 _HEADER: Final = Struct("@PIPNPNi0P")  # struct msghdr
 _DATAGRAM: Final = Struct("@PIPNPNi0PI0P")  # struct mmsghdr: a msghdr, and how many octets came
 _INT: Final = 4
+_OFTEN: Final = 256  # octets; most of what comes and goes has less
 _APART: Final = 64  # octets between two slots: at multiples of 4096 all would compete for the same lines of the cache
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -40,29 +41,42 @@ class Datagrams:
             whose, what = names + slot * self._name_size, spans + slot * _SPAN.size
             _DATAGRAM.pack_into(self._headers, slot * _DATAGRAM.size, whose, self._name_size, what, 1, 0, 0, 0, 0)
         self._at = ctypes.c_void_p(headers)
-        self._received = memoryview(self._headers).cast("I")
+        self._received = memoryview(self._headers).cast("I")[_HEADER.size // _INT :: _DATAGRAM.size // _INT]  # octets that came, by slot
+        self._sizes: list[int] = []
         self._to_send = memoryview(self._spans).cast("L")
+        # Kept: to make a slice takes as long as to cut by it.
+        self._name_cuts = [slice(slot * self._name_size, (slot + 1) * self._name_size) for slot in range(count)]
+        self._cuts: list[list[slice | None]] = [[None] * _OFTEN for _ in range(count)]
 
     def receive(self, descriptor: int) -> int:
         """How many came; OSError where none could be read, BlockingIOError where none is there."""
         count: int = _recvmmsg(descriptor, self._at, self._count, socket.MSG_DONTWAIT, None)
         if count < 0:
             raise _error()
+        self._sizes = self._received.tolist()
         return count
 
     def datagram(self, slot: int) -> bytes:
+        return self._data[self._cut(slot, self._sizes[slot])]
+
+    def _cut(self, slot: int, size: int) -> slice:
+        if size < _OFTEN and (cut := self._cuts[slot][size]) is not None:
+            return cut
         start = slot * self._stride
-        return self._data[start : start + self._received[(slot * _DATAGRAM.size + _HEADER.size) // _INT]]
+        cut = slice(start, start + size)
+        if size < _OFTEN:
+            self._cuts[slot][size] = cut
+        return cut
 
     def name(self, slot: int) -> bytes:
         """Who sent it: struct sockaddr_in or sockaddr_in6."""
-        return self._names[slot * self._name_size : (slot + 1) * self._name_size]
+        return self._names[self._name_cuts[slot]]
 
     def put(self, slot: int, datagram: bytes, name: bytes) -> None:
         """`datagram` has at most `octets`."""
-        start, size = slot * self._stride, len(datagram)
-        self._data[start : start + size] = datagram
-        self._names[slot * self._name_size : (slot + 1) * self._name_size] = name
+        size = len(datagram)
+        self._data[self._cut(slot, size)] = datagram
+        self._names[self._name_cuts[slot]] = name
         self._to_send[2 * slot + 1] = size
 
     def send(self, descriptor: int, count: int) -> int:

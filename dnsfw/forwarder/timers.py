@@ -92,13 +92,14 @@ class Patience(Generic[T]):
         self._is_armed = False  # one timer for all
 
     def add(self, thing: T, since: Instant) -> None:
-        self._waiting.pop(thing, None)  # it goes to the end
+        self.drop(thing)  # it goes to the end
         self._waiting[thing] = since
         if not self._is_armed:
             self._arm(since)
 
     def drop(self, thing: T) -> None:
-        self._waiting.pop(thing, None)
+        if thing in self._waiting:
+            del self._waiting[thing]
 
     def close(self) -> None:
         self._waiting.clear()
