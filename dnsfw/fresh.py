@@ -99,6 +99,7 @@ class Flight(Call):
         self.source = who.fields[3]
         self.owner = who.fields[2]
         self.wait = None
+        self.is_taken = False
         self._exchange = None
         self.received: events.Received | None = None
         self.age = 0

@@ -79,7 +79,7 @@ class Layout:
         self.live = Set(table=self.table, name="live", key=("mark",))
         self.v4 = self._family(V4)
         self.v6 = self._family(V6)
-        self.ends: dict[tuple[int, int], tuple[tuple[Piece, ...], tuple[tuple[Set, bytes], ...]]] = {}  # kept by `elements.ends_of`
+        self.ends: dict[int, tuple[tuple[Piece, ...], tuple[tuple[Set, bytes], ...]]] = {}  # kept by `elements.ends_of`
 
     def sets_of(self, family: Family) -> FamilySets:
         return self.v4 if family is V4 else self.v6

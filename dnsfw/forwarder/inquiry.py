@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from dnsfw.clock import Instant
-from dnsfw.forwarder.timers import Timer
+from dnsfw.forwarder.timers import Timer, Waiting
 from dnsfw.policy.reasons import Reason
 
 
@@ -58,7 +58,7 @@ class Carrier(Protocol):
         ...
 
 
-class Inquiry:
+class Inquiry(Waiting):
     """`order` holds the upstreams as indices, `turn` counts the tries."""
 
     __slots__ = (
@@ -68,6 +68,7 @@ class Inquiry:
     )
 
     def __init__(self, query: UpstreamQuery, order: tuple[int, ...], asked_at: Instant, deadline: Instant, waiter: Waiter) -> None:
+        super().__init__()
         self.message, self.key, self.shared_key, self.source, self.exact = query
         self.order = order
         self.asked_at = asked_at

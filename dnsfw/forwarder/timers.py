@@ -7,13 +7,14 @@ A `call_later` and its cancel cost 1.0 µs, an entry here 0.4 µs, and a forward
 """
 
 import asyncio
-from collections.abc import Callable, Hashable
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable
+from math import inf
+from typing import Final, Generic, TypeVar, cast
 
 from dnsfw.clock import Clock, Instant
+from dnsfw.ring import Link, Ring
 
 TICK_SECONDS: Final = 0.05
-T = TypeVar("T", bound=Hashable)
 
 
 class Timer:
@@ -76,10 +77,23 @@ class Timers:
         del self._buckets[tick]
 
 
+class Waiting(Link):
+    """Whoever `Patience` waits with."""
+
+    __slots__ = ("is_waiting", "since")
+
+    def __init__(self) -> None:
+        self.is_waiting = False
+        self.since: Instant = 0.0
+
+
+T = TypeVar("T", bound=Waiting)
+
+
 class Patience(Generic[T]):
     """Waits of one length, for very many who hardly ever wait to the end: in the order in which they fall due, with no timer each.
 
-    `call(thing, since)` comes where it was neither dropped nor added anew. An entry costs 0.1 µs, a timer and its cancel 1.2; what is
+    `call(thing, since)` comes where it was neither dropped nor added anew. An entry costs 0.05 µs, a timer and its cancel 1.2; what is
     dropped is gone at once: kept until it was due, 20,000 of them took the place of others in the processor's caches.
     """
 
@@ -88,40 +102,44 @@ class Patience(Generic[T]):
         self._timers = timers
         self._clock = clock
         self._call = call
-        self._waiting: dict[T, Instant] = {}
+        self._ring = Ring()  # the first that falls due stands first
         self._is_armed = False  # one timer for all
 
     def add(self, thing: T, since: Instant) -> None:
-        self.drop(thing)  # it goes to the end
-        self._waiting[thing] = since
+        self.drop(thing)
+        thing.is_waiting, thing.since = True, since
+        self._ring.append(thing)
         if not self._is_armed:
             self._arm(since)
 
     def drop(self, thing: T) -> None:
-        if thing in self._waiting:
-            del self._waiting[thing]
+        if thing.is_waiting:
+            thing.is_waiting = False
+            thing.leave()
 
     def close(self) -> None:
-        self._waiting.clear()
+        for thing in self._until(inf):
+            self.drop(thing)
 
     def _on_due(self) -> None:
         try:
-            for thing, since in self._due(self._clock.now() - self._seconds):
-                if self._waiting.get(thing) == since:  # none of the calls before has ended its wait
-                    del self._waiting[thing]
-                    self._call(thing, since)
+            latest = self._clock.now() - self._seconds
+            for thing in self._until(latest):
+                if thing.is_waiting and thing.since <= latest:  # none of the calls before has ended its wait, or begun it anew
+                    self.drop(thing)
+                    self._call(thing, thing.since)
         finally:
             self._is_armed = False
-            for since in self._waiting.values():
-                self._arm(since)
-                break
+            if self._ring.after is not self._ring:
+                self._arm(cast("T", self._ring.after).since)
 
-    def _due(self, latest: Instant) -> list[tuple[T, Instant]]:
-        found: list[tuple[T, Instant]] = []
-        for thing, since in self._waiting.items():
-            if since > latest:
-                break
-            found.append((thing, since))
+    def _until(self, latest: Instant) -> list[T]:
+        """Those that have waited since `latest` or longer."""
+        found: list[T] = []
+        place = self._ring.after
+        while place is not self._ring and (thing := cast("T", place)).since <= latest:
+            found.append(thing)
+            place = place.after
         return found
 
     def _arm(self, first: Instant) -> None:

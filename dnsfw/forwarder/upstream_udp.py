@@ -59,11 +59,11 @@ class RandomWords:
     """32 random bits at a time from the kernel's generator, fetched by the page: 0.1 µs each."""
 
     def __init__(self) -> None:
-        self._words = array("I")
+        self._words: list[int] = []
 
     def __call__(self) -> int:
         if not self._words:
-            self._words.frombytes(os.urandom(4096))
+            self._words = list(array("I", os.urandom(4096)))
         return self._words.pop()
 
 

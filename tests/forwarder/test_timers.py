@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 
 from dnsfw.clock import ManualClock
-from dnsfw.forwarder.timers import TICK_SECONDS, Patience, Timers
+from dnsfw.forwarder.timers import TICK_SECONDS, Patience, Timers, Waiting
 
 
 class Handle:
@@ -114,17 +114,26 @@ def test_closed_calls_nobody() -> None:
     assert bench.tick_after(2.0) == []
 
 
-def patient(bench: Bench, seconds: float = 1.0) -> Patience[str]:
-    return Patience(seconds, bench.timers, bench.clock, lambda word, since: bench.called.append(f"{word}@{since:g}"))
+class Word(Waiting):
+    """Who waits."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+def patient(bench: Bench, call: Callable[[Word, float], object] | None = None) -> Patience[Word]:
+    """Of one second; without `call` it is written down who was told, and since when it had waited."""
+    return Patience(1.0, bench.timers, bench.clock, call or (lambda word, since: bench.called.append(f"{word.text}@{since:g}")))
 
 
 def test_patience_ends_in_order_and_never_early() -> None:
     """Each comes once, with the moment since which it waited, at most two ticks late."""
     bench = Bench()
     waits = patient(bench)
-    waits.add("a", bench.clock.now())
+    waits.add(Word("a"), bench.clock.now())
     bench.tick_after(0.5)
-    waits.add("b", bench.clock.now())
+    waits.add(Word("b"), bench.clock.now())
 
     assert bench.tick_after(0.49) == []
     assert bench.tick_after(2 * TICK_SECONDS) == ["a@1000"]
@@ -136,9 +145,9 @@ def test_patience_ends_in_order_and_never_early() -> None:
 def test_patience_survives_a_call_that_raises() -> None:
     """The others come at the next tick."""
     bench = Bench()
-    waits = Patience(1.0, bench.timers, bench.clock, lambda word, _since: bench.called.append(word) if word else 1 // 0)
-    for word in ("", "other"):
-        waits.add(word, bench.clock.now())
+    waits = patient(bench, lambda word, _since: bench.called.append(word.text) if word.text else 1 // 0)
+    for text in ("", "other"):
+        waits.add(Word(text), bench.clock.now())
     with contextlib.suppress(ZeroDivisionError):
         bench.tick_after(1.2)
 
@@ -148,8 +157,8 @@ def test_patience_survives_a_call_that_raises() -> None:
 def test_patience_has_one_timer_however_often_a_call_waits_anew() -> None:
     """The last one that waits is told, and waits again at once: not once more as a timer each time."""
     bench = Bench()
-    waits: Patience[str] = Patience(1.0, bench.timers, bench.clock, lambda word, _since: waits.add(word, bench.clock.now()))
-    waits.add("a", bench.clock.now())
+    waits: Patience[Word] = patient(bench, lambda word, _since: waits.add(word, bench.clock.now()))
+    waits.add(Word("a"), bench.clock.now())
     for _ in range(20):
         bench.tick_after(1.2)
 
@@ -163,11 +172,12 @@ def armed(timers: Timers) -> int:
 def test_patience_forgets_whom_it_drops() -> None:
     """At once, whoever else waits; and whom one call drops is not called after it."""
     bench = Bench()
-    waits: Patience[str] = Patience(1.0, bench.timers, bench.clock, lambda word, _since: (bench.called.append(word), waits.drop("c")))
-    for word in "abcd":
+    words = {text: Word(text) for text in "abcd"}
+    waits: Patience[Word] = patient(bench, lambda word, _since: (bench.called.append(word.text), waits.drop(words["c"])))
+    for word in words.values():
         waits.add(word, bench.clock.now())
-    waits.drop("b")
-    waits.drop("nobody")
+    waits.drop(words["b"])
+    waits.drop(Word("nobody"))
 
     assert bench.tick_after(1.2) == ["a", "d"]
     assert bench.loop.handles == []
@@ -177,10 +187,11 @@ def test_patience_counts_from_the_last_time_that_a_thing_was_added() -> None:
     """It stands behind what was added before that."""
     bench = Bench()
     waits = patient(bench)
-    for word in "ab":
+    first, second = Word("a"), Word("b")
+    for word in (first, second):
         waits.add(word, bench.clock.now())
     bench.tick_after(0.5)
-    waits.add("a", bench.clock.now())
+    waits.add(first, bench.clock.now())
 
     assert bench.tick_after(0.6) == ["b@1000"]
     assert bench.tick_after(0.5) == ["b@1000", "a@1000.5"]
@@ -190,7 +201,7 @@ def test_closed_patience_calls_nobody() -> None:
     """What still waits is forgotten."""
     bench = Bench()
     waits = patient(bench)
-    waits.add("a", bench.clock.now())
+    waits.add(Word("a"), bench.clock.now())
     waits.close()
 
     assert bench.tick_after(2.0) == []
