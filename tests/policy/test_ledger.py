@@ -185,6 +185,33 @@ def test_rows_are_kept_whole_however_many_claims_they_have() -> None:
     assert (list(ledger.addresses_of(A)), list(ledger.addresses_of(B))) == (list(of), [])
 
 
+def test_a_claim_ends_when_it_says() -> None:
+    """Of this name, by this rule, on these ports; whether it is its row's only one or not. Zero for whatever is not there."""
+    ledger = Ledger()
+    one, two = claim(WEB, "x.example.net", 10), claim(BOTH, "y.example.net", 20)
+    ledger.accept({RowKey(A, ADDRESS): (one,), RowKey(A, OTHER): (one, two)})
+    again, elsewhere = permit("web", HTTPS, basis="2"), WEB._replace(ports=PortSet.EVERY)
+
+    for address, until in ((ADDRESS, 0.0), (OTHER, 20)):
+        assert ledger.ends(A, address, WEB, one.name) == ledger.ends(A, address, again, one.name) == 10
+        assert ledger.ends(A, address, BOTH, two.name) == until
+        assert [ledger.ends(A, address, *of) for of in ((WEB, two.name), (BOTH, one.name), (elsewhere, one.name))] == [0.0] * 3
+    assert (ledger.ends(B, ADDRESS, WEB, one.name), ledger.ends(A, bytes(4), WEB, one.name)) == (0.0, 0.0)
+
+
+def test_rows_are_known_until_they_go() -> None:
+    """One by one, or all of them."""
+    ledger = Ledger()
+    row = (claim(WEB, "x.example.net", 10),)
+    ledger.accept({RowKey(A, ADDRESS): row, RowKey(A, OTHER): row, RowKey(B, OTHER): row})
+    ledger.accept({RowKey(A, ADDRESS): NO_ROW})
+    assert [ledger.knows(*of) for of in ((A, ADDRESS), (A, OTHER), (B, OTHER), (B, ADDRESS))] == [False, True, True, False]
+    assert len(ledger) == 2
+
+    ledger.clear()
+    assert (len(ledger), list(ledger.pods()), ledger.knows(A, OTHER)) == (0, [], False)
+
+
 def test_removed_pod_takes_its_rows_along() -> None:
     """Nothing of it is left, and removing it again is nothing."""
     ledger = Ledger()

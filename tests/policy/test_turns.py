@@ -34,6 +34,21 @@ def test_all_of_some_owners_can_be_taken_at_once() -> None:
     assert [turns.take(), turns.take(), len(turns)] == ["b0", "a2", 0]
 
 
+def test_what_was_taken_leaves_no_trace() -> None:
+    """However long a crowd goes on: no more is held than waits, but for a few places."""
+    turns: Turns[object] = Turns(1000, 4000)
+    for number in range(3):
+        turns.put("crowd", number)
+    for number in range(3, 1000):
+        turns.put("crowd", number)
+        assert turns.take() == number - 3
+
+    things = turns._waiting["crowd"]._things
+    assert len(things) < 3 + 64
+    assert [thing for thing in things if thing is not None] == [997, 998, 999]
+    assert turns.take_all(lambda _: True) == [997, 998, 999]
+
+
 def test_an_owner_has_a_bound_of_its_own() -> None:
     """What is too much is not kept, and costs the others nothing."""
     turns: Turns[int] = Turns(2, 9)
