@@ -4,14 +4,15 @@ A measurement's stand-in for a switch that the program rightly does not have.
 """
 
 from dnsfw.audit.pipeline import AuditPipeline
-from dnsfw.audit.record import Parts
+from dnsfw.audit.record import Parts, QueryRecord
 from dnsfw.cli.main import main
 
 
-def _forget(_self: AuditPipeline, _record: Parts) -> None:
-    """In place of `AuditPipeline.sink_parts`, through which all records go."""
+def _forget(_self: AuditPipeline, _record: QueryRecord | Parts) -> None:
+    """In place of `AuditPipeline.sink` and `sink_parts`: compiled, the one does not go through what stands in the other's place."""
 
 
+AuditPipeline.sink = _forget  # type: ignore[method-assign,assignment]  # this is the whole point
 AuditPipeline.sink_parts = _forget  # type: ignore[method-assign,assignment]  # this is the whole point
 
 if __name__ == "__main__":

@@ -178,6 +178,9 @@ class Hot:
 
     def _aim(self, plan: Plan, subject: Subject, age: int, now: Instant) -> None:
         """What the exchange makes of it where the answer comes from the cache and every grant stands."""
+        if not plan.entry.is_kept:
+            plan.age, plan.shot = age, None
+            return
         exchange = Exchange(plan.query, _BEFORE, self._settings, now)
         exchange.handle(events.Identified(subject), now)
         effects = exchange.handle(events.Replied(plan.entry.received, subject, age, is_cached=True), now)

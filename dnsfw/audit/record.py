@@ -62,12 +62,6 @@ def parts_of(record: QueryRecord) -> Parts:
     return at, (namespace, pod, uid, source, transport), (decision, reason, rule, rcode), own
 
 
-def whole(parts: Parts) -> QueryRecord:
-    at, asker, verdict, own = parts
-    values: tuple[Any, ...] = (at, *asker, *own[:2], *verdict, *own[2:])
-    return QueryRecord(*values)
-
-
 class Gap(NamedTuple):
     """Records that should be here and are not: between `since` and `until`, `lost` many, None where nobody can know.
 

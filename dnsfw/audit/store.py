@@ -18,7 +18,7 @@ from dnsfw.audit.settings import AuditSettings
 from dnsfw.audit.shared import Shared
 from dnsfw.clock import WallTime
 
-_UNUSABLE = (UnicodeError, OverflowError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+_UNUSABLE = (TypeError, ValueError, OverflowError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 _DELETE_AT_LEAST = 500
 _ROWS_IN_A_ROW = 16  # 0.1 ms
 _BEHIND_S = 0.5  # of the 4 s that the backlog holds at 50,000 records/s

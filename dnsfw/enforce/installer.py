@@ -107,6 +107,7 @@ class Installer:
 
     def _refusal(self, subject: Subject) -> NotGranted | None:
         state, snapshot = self._state, self._state.snapshot
+        # As nearly always; `refusal_of` would say so too, at three times the price.
         if snapshot is not None and not (state.trouble or snapshot.conflicts) and snapshot.subjects.get(subject.uid) is subject:
             return None
         return refusal_of(state, subject)

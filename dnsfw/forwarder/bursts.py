@@ -1,7 +1,7 @@
 """Small datagrams that leave one connected socket together: those of one length as one, which the kernel cuts (UDP_SEGMENT, Linux 4.18).
 
 Touches the sockets it is given. Always true: whether the kernel cuts or not, the same datagrams leave; each of them is sent, lost as
-datagrams are, or told with its error. Through a veth sixteen take 0.65 µs each so, where a call for each takes 2.3.
+datagrams are, or told with its errno. Through a veth sixteen take 0.65 µs each so, where a call for each takes 2.3.
 """
 
 import errno
@@ -16,8 +16,8 @@ _UNABLE: Final = frozenset({errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EO
 """Where kernel or device do not cut: 4.18 looks at the length of the path, and at whether the device sums."""
 
 
-Unsent = tuple[bytes, OSError]
-"""A message, and why it has not left."""
+Unsent = tuple[bytes, int]
+"""A message, and the errno that says why it has not left (the error itself would hold on to whoever lists it)."""
 
 
 class Bursts:
@@ -25,6 +25,7 @@ class Bursts:
 
     def __init__(self, *, is_cut: bool = True) -> None:
         self.is_cut = is_cut
+        self._is_asked = False
 
     def send(self, connected: socket.socket, messages: list[bytes]) -> list[Unsent]:
         """Those that could not be sent; a full buffer is a lost datagram, and no error."""
@@ -41,12 +42,19 @@ class Bursts:
         if not self.is_cut:
             return False
         try:
+            self._ask(connected)
             connected.sendmsg(alike, [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SIZE.pack(len(alike[0])))])
         except OSError as error:
             if error.errno in _UNABLE:
                 self.is_cut = False
             return isinstance(error, BlockingIOError)
         return True
+
+    def _ask(self, connected: socket.socket) -> None:
+        """Once whether the kernel knows the word: one that does not would send all as one datagram, and say nothing."""
+        if not self._is_asked:
+            connected.getsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT)
+            self._is_asked = True
 
 
 def _by_length(messages: list[bytes]) -> list[list[bytes]]:
@@ -68,7 +76,7 @@ def _each(connected: socket.socket, messages: list[bytes]) -> list[Unsent]:
         except BlockingIOError:
             continue
         except OSError as error:
-            unsent.append((message, error))
+            unsent.append((message, error.errno or 0))
     return unsent
 
 

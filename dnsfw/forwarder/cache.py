@@ -39,11 +39,11 @@ def cost_of(key: bytes, received: Received) -> int:
 
 
 def is_lazy(answer: Answer) -> bool:
-    """Whether it is read anew from its message when it is needed (1 µs): most of what is kept is never asked for again.
+    """Whether it is read anew from its message when it is needed, one address in 1.7 µs: most of what is kept is never asked for again.
 
     A dozen small objects less, made where the last one's were and gone with the query: 1 µs of a put that makes room for itself.
     """
-    return len(answer.ttl_offsets) == 1 and not answer.chain and answer.question_end > HEADER_SIZE
+    return len(answer.ttl_offsets) == len(answer.located) == 1
 
 
 def age_at(now: Instant, received_at: Instant) -> int:

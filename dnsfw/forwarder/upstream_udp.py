@@ -100,7 +100,7 @@ class UdpPool:
     """All sockets to one upstream.
 
     `on_reply(inquiry, data)`: its answer. `on_refused(inquiry)`: nobody listens there. `on_exposed(inquiry)`: its port was found by
-    strangers, and it must be asked in another way. `on_unsent(inquiry, error)`: the network, or a limit of the machine, said no to what was
+    strangers, and it must be asked in another way. `on_unsent(inquiry, errno)`: the network, or a limit of the machine, said no to what was
     to leave later.
     """
 
@@ -113,7 +113,7 @@ class UdpPool:
         on_reply: Callable[[Inquiry, bytes], None],
         on_refused: Callable[[Inquiry], None],
         on_exposed: Callable[[Inquiry], None],
-        on_unsent: Callable[[Inquiry, OSError], None],
+        on_unsent: Callable[[Inquiry, int], None],
     ) -> None:
         self._address = address
         self._loop = loop
@@ -174,13 +174,17 @@ class UdpPool:
             messages, carrier.unsent = carrier.unsent, []
             if carrier not in self._open:
                 continue  # closed meanwhile: its inquiries have been told
-            for message, error in self._bursts.send(carrier.socket, messages):
-                self._tell_unsent(carrier, message[0] << 8 | message[1], error)
+            for message, number in self._bursts.send(carrier.socket, messages):
+                self._tell_unsent(carrier, message[0] << 8 | message[1], number)
 
-    def _tell_unsent(self, carrier: UdpSocket, message_id: int, error: OSError) -> None:
-        if (inquiry := carrier.table.get(message_id)) is not None:
-            carrier.release(message_id)
-            self._on_unsent(inquiry, error)
+    def _tell_unsent(self, carrier: UdpSocket, message_id: int, number: int) -> None:
+        if (inquiry := carrier.table.get(message_id)) is None:
+            return
+        carrier.release(message_id)
+        try:
+            self._on_unsent(inquiry, number)
+        except Exception as error:  # the others leave all the same
+            self._loop.call_exception_handler({"message": "nobody was told of a question that has not left", "exception": error})
 
     def close(self) -> None:
         self._leaving.clear()

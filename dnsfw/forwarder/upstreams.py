@@ -110,7 +110,7 @@ class Upstreams:
         self._in_flight.add(inquiry)
         self._asked += 1
         self._try(inquiry, now)
-        if self._line.is_short:
+        if inquiry.is_waiting and self._line.is_short:
             self._vigil.begin(now)
 
     def stats(self) -> UpstreamStats:
@@ -128,6 +128,7 @@ class Upstreams:
         for inquiry in list(self._in_flight):
             self._finish(inquiry, Failure(Reason.STOPPING, "stopping"))
         self._tries.close()
+        self._vigil.close()
         for server in self._servers:
             server.close()
 
@@ -159,9 +160,9 @@ class Upstreams:
         if self._servers[inquiry.server] is server and not inquiry.is_over_tcp:
             self._over_tcp(inquiry, server, self._now())
 
-    def on_unsent(self, server: Server, inquiry: Inquiry, error: OSError) -> None:
-        if self._servers[inquiry.server] is server and not (inquiry.is_over_tcp or inquiry.is_done):
-            self._try_elsewhere(server, inquiry, self._now(), error)
+    def on_unsent(self, server: Server, inquiry: Inquiry, number: int) -> None:
+        if self._servers[inquiry.server] is server and not inquiry.is_over_tcp:
+            self._try_elsewhere(server, inquiry, self._now(), number)
 
     def on_tcp_failed(self, server: Server, inquiry: Inquiry) -> None:
         if self._servers[inquiry.server] is server and not inquiry.is_done:
@@ -176,7 +177,7 @@ class Upstreams:
         try:
             server.udp.send(inquiry, now, is_later=self._line.is_turn and not self._is_leaving)
         except OSError as error:
-            self._try_elsewhere(server, inquiry, now, error)
+            self._try_elsewhere(server, inquiry, now, error.errno or 0)
         else:
             self._wait(inquiry, now)
 
@@ -189,10 +190,10 @@ class Upstreams:
         finally:
             self._is_leaving = False
 
-    def _try_elsewhere(self, server: Server, inquiry: Inquiry, now: Instant, error: OSError) -> None:
-        if error.errno not in LOCAL_ERRNOS:
+    def _try_elsewhere(self, server: Server, inquiry: Inquiry, now: Instant, number: int) -> None:
+        if number not in LOCAL_ERRNOS:
             self._note_refused(server, now)
-        self._try_next(inquiry, now, f"{server.label}: {os.strerror(error.errno or 0).lower()}")
+        self._try_next(inquiry, now, f"{server.label}: {os.strerror(number).lower()}")
 
     def _wait(self, inquiry: Inquiry, now: Instant) -> None:
         """Of a thousand tries one is silent: hardly any needs a timer of its own."""
@@ -210,6 +211,8 @@ class Upstreams:
 
     def _try_next(self, inquiry: Inquiry, now: Instant, detail: str = "") -> None:
         """The next upstream in order; behind the last one a pause, behind the last round the end."""
+        if inquiry.is_done:
+            return
         inquiry.turn += 1
         rounds, place = divmod(inquiry.turn, len(inquiry.order))
         if place:
@@ -246,6 +249,7 @@ class Upstreams:
             self._try(inquiry, now)
 
     def _wake_at(self, inquiry: Inquiry, due: Instant, call: Callable[[Inquiry], None]) -> None:
+        self._tries.drop(inquiry)  # a pause is no silence
         if inquiry.timer is not None:
             inquiry.timer.cancel()
         inquiry.timer = self._timers.add(min(due, inquiry.deadline), lambda: call(inquiry))

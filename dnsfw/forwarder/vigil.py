@@ -1,8 +1,8 @@
 """Stays awake for an answer that is about to come, where the processor would sleep and take longer to wake than the answer takes.
 
-Touches the loop's `call_soon` and gives the processor away; time is passed in. Always true: a vigil lasts LONGEST_S at most, and all of
-them together SHARE of the time; none is kept for upstreams whose answers do not come that soon, none where another wants the processor or
-where there is but one; while nobody waits for an answer, nothing is done.
+Touches the loop's `call_soon`; time is passed in. Always true: a vigil lasts LONGEST_S at most, and all of them together SHARE of the time;
+none is kept for upstreams whose answers do not come that soon, none where there is but one processor; while nobody waits for an answer,
+nothing is done. It does not give the processor away (sched_yield): since Linux 6.6 that costs a whole turn where another wants it, 2 ms.
 
 What it is for: an upstream on the same node answers from its cache in less than 0.1 ms. A processor that has slept meanwhile needs 0.05 ms
 to wake, and its caches are cold: a commit takes 41 µs then, and 10 after a millisecond without sleep (docs/adr/0013-vigil.md).
@@ -17,7 +17,7 @@ from dnsfw.clock import Clock, Instant
 
 LONGEST_S: Final = 0.000_25
 SHARE: Final = 0.125
-"""Of one processor: at 1,000 new names a second most of it, at ten a thousandth."""
+"""Of one processor, for each process that answers: at 1,000 new names a second most of it, at ten a thousandth."""
 MOST_SAVED_S: Final = 0.002
 """Of what was not used of it before."""
 MOST_SKIPPED: Final = 64
@@ -25,15 +25,12 @@ MOST_SKIPPED: Final = 64
 
 
 class Vigil:
-    """awaited: how many answers are. give_way: lets others have the processor. kept_s: how long all vigils were so far."""
+    """awaited: how many answers are. kept_s: how long all vigils were so far."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, clock: Clock, awaited: Callable[[], int], give_way: Callable[[], object] = os.sched_yield
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, awaited: Callable[[], int]) -> None:
         self._loop = loop
         self._now = clock.now
         self._awaited = awaited
-        self._give_way = give_way
         self._look_again = self._look  # made once: each use would make a method anew
         self._can = len(os.sched_getaffinity(0)) > 1
         self._is_kept = False
@@ -44,7 +41,7 @@ class Vigil:
 
     def begin(self, now: Instant) -> None:
         """A question has left."""
-        if self._is_kept or not self._can:
+        if self._is_kept or not self._can or not (many := self._awaited()):
             return
         if self._skipped < self._skip:
             self._skipped += 1
@@ -53,18 +50,21 @@ class Vigil:
         self._counted_at = now
         if self._saved < LONGEST_S / 4:
             return  # it would be too short to be of use
-        self._is_kept, self._begun, self._skipped, self._many = True, now, 0, self._awaited()
+        self._is_kept, self._begun, self._skipped, self._many = True, now, 0, many
         self._until = now + min(LONGEST_S, self._saved)
         self._loop.call_soon(self._look_again)
 
+    def close(self) -> None:
+        """None any more."""
+        self._can = False
+
     def _look(self) -> None:
         now = self._now()
-        if self._awaited() < self._many:
+        if self._awaited() < self._many or not self._can:
             self._end(now, skip=0)
         elif now >= self._until:
             self._end(now, skip=min(2 * self._skip + 1, MOST_SKIPPED))
         else:
-            self._give_way()
             self._loop.call_soon(self._look_again)
 
     def _end(self, now: Instant, *, skip: int) -> None:

@@ -10,6 +10,7 @@ the claim is what tells whether that connection may stay.
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from math import inf
 from typing import Final, NamedTuple
 
 from dnsfw.clock import Instant
@@ -24,6 +25,7 @@ a rule's ports open for longest: every element stands as it was told, and a name
 """
 
 
+_NEVER: Final = -inf
 ADOPTED: Final = b"\xff"
 """How the names of claims begin that were found in the kernel at start: no label has 255 bytes, so no name does."""
 
@@ -136,13 +138,13 @@ class Ledger:
         return address in self._rows.get(pod, _NOTHING)
 
     def ends(self, pod: PodUid, address: bytes, permit: Permit, name: Name) -> Instant:
-        """Until when this name's claim on this permission stands, or stood; 0 where there is none."""
+        """Until when this name's claim on this permission stands, or stood; -infinity where there is none."""
         kept = self._rows.get(pod, _NOTHING).get(address)
         if kept is None:
-            return 0.0
+            return _NEVER
         if isinstance(kept, Claim):
-            return kept.until if is_claim_of(kept, permit, name) else 0.0
-        return next((claim.until for claim in kept if is_claim_of(claim, permit, name)), 0.0)
+            return kept.until if is_claim_of(kept, permit, name) else _NEVER
+        return next((claim.until for claim in kept if is_claim_of(claim, permit, name)), _NEVER)
 
     def addresses_of(self, pod: PodUid) -> Collection[bytes]:
         """Those that have a row, as they come and go."""

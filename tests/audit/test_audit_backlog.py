@@ -3,11 +3,12 @@
 from audit_kit import T0, numbered, query
 from hypothesis import given
 from hypothesis import strategies as st
+from record_frames import whole
 
 from dnsfw.audit import frames
 from dnsfw.audit.backlog import Backlog
 from dnsfw.audit.frames import Frame, FrameReader
-from dnsfw.audit.record import Gap, parts_of, whole
+from dnsfw.audit.record import Gap, parts_of
 
 
 def sent(backlog: Backlog) -> list[Frame]:

@@ -13,7 +13,7 @@ from record_frames import frame_of
 from dnsfw.audit import frames, opening
 from dnsfw.audit.errors import AuditError, ForeignDatabaseError
 from dnsfw.audit.frames import Frame
-from dnsfw.audit.record import Gap, QueryRecord
+from dnsfw.audit.record import Gap, QueryRecord, parts_of
 from dnsfw.audit.settings import AuditSettings
 from dnsfw.audit.store import Store
 
@@ -140,6 +140,17 @@ def test_space_is_given_back(path: Path) -> None:
             opened.tend(T0)
 
     assert path.stat().st_size < big // 4
+
+
+def test_record_of_another_shape_does_not_take_its_neighbours_along(path: Path) -> None:
+    """None of ours has one; a defect that made one must not end the audit."""
+    records = [parts_of(record) for record in numbered(3)]
+    records[1] = (*records[1][:3], records[1][3][:-1])
+    with store(path) as opened:
+        opened.write([Frame(1, frames.RECORDS, list(zip(*records, strict=True)))], T0 + 9)
+
+    assert names(path) == ["n0.example.net", "n2.example.net"]
+    assert gaps(path) == [Gap(T0 + 9, T0 + 9, 1, "unusable records")]
 
 
 def test_unusable_record_does_not_take_its_neighbours_along(path: Path) -> None:

@@ -32,7 +32,7 @@ from upstream import (
 
 from dnsfw.clock import SystemClock
 from dnsfw.forwarder.bursts import Unsent
-from dnsfw.forwarder.inquiry import Failure, Outcome, Reply, UpstreamQuery
+from dnsfw.forwarder.inquiry import Failure, Inquiry, Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.line import FEW, Line
 from dnsfw.forwarder.server import State
 from dnsfw.forwarder.settings import Endpoint
@@ -143,7 +143,7 @@ class NoNetwork:
     """In place of `Bursts`: nothing leaves."""
 
     def send(self, _connected: socket.socket, messages: list[bytes]) -> list[Unsent]:
-        return [(message, OSError(errno.ENETUNREACH, "unreachable")) for message in messages]
+        return [(message, errno.ENETUNREACH) for message in messages]
 
 
 def ask_in_a_turn(asker: Asker, count: int, then: Callable[[], object] = lambda: None) -> "list[asyncio.Future[Outcome]]":
@@ -177,6 +177,39 @@ async def test_questions_that_cannot_leave_go_elsewhere_at_once() -> None:
 
         assert {addresses_of(outcome) for outcome in await asyncio.gather(*ask_in_a_turn(asker, 5))} == {ONE}
         assert asker.servers[0].state is State.DOWN
+
+
+async def test_a_waiter_that_breaks_costs_itself_alone() -> None:
+    """Whoever else could not leave is told, and the next turn's questions leave."""
+    async with asking(nobody(), rounds=1) as asker:
+        pool = asker.upstreams._servers[0].udp
+        pool._bursts = NoNetwork()
+        broken: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+
+        def give_up(inquiry: Inquiry, _number: int) -> None:
+            asker.upstreams._give_up(inquiry, "")
+            if len(broken) < 2:
+                raise ZeroDivisionError
+
+        pool._on_unsent = give_up
+        outcomes = await asyncio.gather(*ask_in_a_turn(asker, 40), *ask_in_a_turn(asker, 40))
+
+        assert {outcome.reason for outcome in outcomes if isinstance(outcome, Failure)} == {Reason.UPSTREAM_FAILED}
+        assert [type(each["exception"]) for each in broken] == [ZeroDivisionError] * 2
+
+
+async def test_a_pause_is_no_silence() -> None:
+    """What could not leave is asked again behind the pause, not when a try would have been over; nobody's silence is noted."""
+    async with asking(nobody(), try_seconds=0.02, round_pause_seconds=0.2, rounds=2, failures_to_down=99) as asker:
+        asker.upstreams._servers[0].udp._bursts = NoNetwork()
+        begun = asker.clock.now()
+        (future,) = ask_in_a_turn(asker, 1)
+        outcome = await future
+
+        assert isinstance(outcome, Failure)
+        assert asker.clock.now() - begun >= 0.2
+        assert asker.servers[0].timeouts == 0
 
 
 async def test_what_ends_before_it_leaves_does_not_leave() -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from enforce_kit import Node
+from record_frames import whole
 from worlds import cluster, peer, rule, where
 
-from dnsfw.audit.record import Parts, QueryRecord, whole
+from dnsfw.audit.record import Parts, QueryRecord
 from dnsfw.clock import Instant
 from dnsfw.forwarder.inquiry import Failure, Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.perform import Performer

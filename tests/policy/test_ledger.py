@@ -1,5 +1,7 @@
 """The ledger: rows, claims, and what they mean as elements."""
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -186,17 +188,17 @@ def test_rows_are_kept_whole_however_many_claims_they_have() -> None:
 
 
 def test_a_claim_ends_when_it_says() -> None:
-    """Of this name, by this rule, on these ports; whether it is its row's only one or not. Zero for whatever is not there."""
+    """Of this name, by this rule, on these ports; whether it is its row's only one or not. -infinity for whatever is not there."""
     ledger = Ledger()
     one, two = claim(WEB, "x.example.net", 10), claim(BOTH, "y.example.net", 20)
     ledger.accept({RowKey(A, ADDRESS): (one,), RowKey(A, OTHER): (one, two)})
     again, elsewhere = permit("web", HTTPS, basis="2"), WEB._replace(ports=PortSet.EVERY)
 
-    for address, until in ((ADDRESS, 0.0), (OTHER, 20)):
+    for address, until in ((ADDRESS, -inf), (OTHER, 20)):
         assert ledger.ends(A, address, WEB, one.name) == ledger.ends(A, address, again, one.name) == 10
         assert ledger.ends(A, address, BOTH, two.name) == until
-        assert [ledger.ends(A, address, *of) for of in ((WEB, two.name), (BOTH, one.name), (elsewhere, one.name))] == [0.0] * 3
-    assert (ledger.ends(B, ADDRESS, WEB, one.name), ledger.ends(A, bytes(4), WEB, one.name)) == (0.0, 0.0)
+        assert [ledger.ends(A, address, *of) for of in ((WEB, two.name), (BOTH, one.name), (elsewhere, one.name))] == [-inf] * 3
+    assert (ledger.ends(B, ADDRESS, WEB, one.name), ledger.ends(A, bytes(4), WEB, one.name)) == (-inf, -inf)
 
 
 def test_rows_are_known_until_they_go() -> None:

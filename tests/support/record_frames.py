@@ -1,11 +1,18 @@
-"""Records as the audit's writer gets them."""
+"""Records as the audit's writer gets them, and back."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from dnsfw.audit import frames
 from dnsfw.audit.frames import Frame
-from dnsfw.audit.record import QueryRecord, parts_of
+from dnsfw.audit.record import Parts, QueryRecord, parts_of
 
 
 def frame_of(records: Sequence[QueryRecord], number: int = 1) -> Frame:
     return Frame(number, frames.RECORDS, list(zip(*map(parts_of, records), strict=True)))
+
+
+def whole(parts: Parts) -> QueryRecord:
+    at, asker, verdict, own = parts
+    values: tuple[Any, ...] = (at, *asker, *own[:2], *verdict, *own[2:])
+    return QueryRecord(*values)

@@ -8,11 +8,12 @@ from audit_kit import T0, numbered, query
 from hypothesis import given
 from hypothesis import strategies as st
 from pair import StillLink
+from record_frames import whole
 
 from dnsfw.audit import frames as audit_frames
 from dnsfw.audit.backlog import Backlog
 from dnsfw.audit.frames import FrameReader as AuditReader
-from dnsfw.audit.record import Gap, parts_of, whole
+from dnsfw.audit.record import Gap, parts_of
 from dnsfw.forwarder.cache import CacheStats
 from dnsfw.forwarder.server import ServerStats, State
 from dnsfw.forwarder.service import ForwarderStats
