@@ -256,7 +256,7 @@ class Fresh:
             return False
         if count * LEAST_RECORD > flight.shape.limit:
             return False
-        return not flight.who.subject.policy.protects_any(answer.located)
+        return not flight.who.subject.policy.protected_among(answer.located)
 
     def _shape(self, data: bytes, end: int) -> Shape | None:
         """What stands around the question is nearly always one of a few; None: not for us."""

@@ -178,8 +178,8 @@ class Hot:
 
     def _aim(self, plan: Plan, subject: Subject, age: int, now: Instant) -> None:
         """What the exchange makes of it where the answer comes from the cache and every grant stands."""
+        plan.age, plan.shot = age, None
         if not plan.entry.is_kept:
-            plan.age, plan.shot = age, None
             return
         exchange = Exchange(plan.query, _BEFORE, self._settings, now)
         exchange.handle(events.Identified(subject), now)
@@ -188,7 +188,6 @@ class Hot:
         if effects and isinstance(effects[0], events.EnsureGrants):
             needs, granted = _standing(effects[0], now)
             effects = exchange.handle(events.GrantsSettled(granted, subject), now)
-        plan.age, plan.shot = age, None
         match effects:
             case (events.Respond(data), events.Record(record)):
                 _, _, verdict, own = parts_of(record)

@@ -114,12 +114,7 @@ class Cache:
 
     def get(self, key: bytes, now: Instant) -> tuple[Received, int] | None:
         """The answer and its age."""
-        if (entry := self._entries.get(key)) is None:
-            self.misses += 1
-            return None
-        if entry.expires_at - now < 1:
-            self._remove(entry)
-            self.misses += 1
+        if (entry := self.find(key, now)) is None:
             return None
         entry.is_spared = True
         self.hits += 1
@@ -128,10 +123,12 @@ class Cache:
     def find(self, key: bytes, now: Instant) -> Entry | None:
         """What `get` would give, and a miss where that is nothing; a hit only when it is given (`gives`)."""
         entry = self._entries.get(key)
-        if entry is None or entry.expires_at - now < 1:
-            self.get(key, now)
-            return None
-        return entry
+        if entry is not None and entry.expires_at - now >= 1:
+            return entry
+        if entry is not None:
+            self._remove(entry)
+        self.misses += 1
+        return None
 
     def peek(self, key: bytes) -> Entry | None:
         """What stands there, perhaps too old to be given; neither a hit nor a miss."""

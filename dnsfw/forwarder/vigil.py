@@ -17,7 +17,7 @@ from dnsfw.clock import Clock, Instant
 
 LONGEST_S: Final = 0.000_25
 SHARE: Final = 0.25
-"""Of one processor, for each process that answers: at 1,000 new names a second half of it is used, at ten a hundredth."""
+"""Of one processor, for each process that answers: at 1,000 new names a second half of it is used, at ten a two-hundredth."""
 MOST_SAVED_S: Final = 0.002
 """Of what was not used of it before."""
 MOST_SKIPPED: Final = 64

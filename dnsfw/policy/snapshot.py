@@ -129,12 +129,6 @@ class Policy:
         """Those packed addresses that are protected, each once."""
         return self._protection.among(addresses)
 
-    def protects_any(self, addresses: tuple[bytes, ...]) -> bool:
-        """Whether one of these packed addresses is protected."""
-        if len(addresses) == 1:
-            return self._protection.covers(addresses[0])
-        return bool(self._protection.among(addresses))
-
     def judge_address(self, address: bytes) -> tuple[Permit, ...]:
         """What the rules' CIDRs alone permit, a protected address too if they lie wholly inside a protected range."""
         return self._of_hits(self._reach(address).hits).permits

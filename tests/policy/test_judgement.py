@@ -394,14 +394,6 @@ def test_policy_says_what_is_protected(rules: tuple[Rule, ...]) -> None:
     assert found == (packed("169.254.169.254"), packed("::1"))
 
 
-@pytest.mark.parametrize(
-    "addresses, is_so", [((), False), ((OUTSIDE,), False), (("::1",), True), ((OUTSIDE, "::1"), True), ((OUTSIDE, "192.0.2.1"), False)]
-)
-def test_policy_says_whether_anything_is_protected(addresses: tuple[str, ...], is_so: bool) -> None:
-    """Of one address as of many."""
-    assert policy(ALLOW_A).protects_any(tuple(map(packed, addresses))) is is_so
-
-
 def test_judgements_are_remembered() -> None:
     """The second look costs one look-up: the same values, not equal ones."""
     of = policy(ALLOW_A, rule("n", peer("192.0.2.1/32", on=["tcp/1"])))
