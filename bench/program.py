@@ -6,10 +6,8 @@ Touches its files, its process, and reads its table in the kernel.
 import json
 import os
 import re
-import sqlite3
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +17,9 @@ from bench.lab import LOAD, NODE, OUTSIDE, UPSTREAM_PORT, WIRE, pod_address
 from bench.load import PODS
 from bench.servers import Server
 from bench.shell import run
+from dnsfw.audit.filters import AuditFilter
+from dnsfw.audit.query import read_records
+from dnsfw.audit.record import QueryRecord
 
 TABLE = "dnsfw"
 ROOT = Path(__file__).parent.parent
@@ -115,9 +116,8 @@ class Dnsfw(Server):
 
     def audited(self) -> int:
         """Records on disk, of pods' queries."""
-        with closing(sqlite3.connect(f"file:{self.folder / 'audit.db'}?mode=ro", uri=True)) as database:
-            count: int = database.execute("SELECT count(*) FROM record WHERE namespace = 'bench'").fetchone()[0]
-        return count
+        found = read_records(self.folder / "audit.db", AuditFilter(namespace="bench"))
+        return sum(isinstance(entry, QueryRecord) for entry in found)
 
     def in_force_ms(self) -> list[float]:
         """How long each change of the files took to be judged and installed, by its log."""

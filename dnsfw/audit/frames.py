@@ -66,10 +66,6 @@ def _packed(number: int, kind: int, body: list[Any] | tuple[Any, ...] | bytes | 
     return len(data).to_bytes(_HEADER, "big") + data
 
 
-def rows_of(frame: Frame) -> Iterator[Parts]:
-    return zip(*frame.body, strict=True)
-
-
 class FrameReader:
     """Takes bytes as they come, gives whole frames."""
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dnsfw.audit import schema
-from dnsfw.audit.errors import AuditError
-from dnsfw.names import NameError_, Pattern, format_name, parse_name
+from dnsfw.audit.errors import AuditError, DamagedDatabaseError
 
 _BUSY_S = 5.0
 
@@ -22,7 +21,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(_opened(path)) as database:
             yield database
-    except sqlite3.Error as error:
+    except (sqlite3.Error, DamagedDatabaseError) as error:
         raise AuditError(f"audit database {path} cannot be read: {error}") from error
 
 
@@ -57,22 +56,5 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _connection(address: str) -> sqlite3.Connection:
-    # The API reads one chunk after another in whichever thread is free, never two at once.
-    database = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY_S, check_same_thread=False)
-    database.create_function("is_below", 2, _is_below, deterministic=True)
-    return database
-
-
-def _is_below(name: str, suffix: str) -> bool:
-    try:
-        return Pattern(parse_name(suffix), is_wildcard=True).matches(parse_name(name))
-    except NameError_:
-        return False
-
-
-def suffix_condition(pattern: Pattern) -> tuple[str, tuple[object, ...]]:
-    """SQL for "a name below": the text decides, but for an escaped dot before the suffix (`a\\.example.net` is no child of example.net)."""
-    suffix = format_name(pattern.name)
-    tail = len(suffix) + 1
-    text = "substr(name, ?) = ? AND (substr(name, ?, 1) <> '\\' OR is_below(name, ?))"
-    return text, (-tail, f".{suffix}", -tail - 1, suffix)
+    # The API reads one block after another in whichever thread is free, never two at once.
+    return sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY_S, check_same_thread=False)

@@ -1,57 +1,30 @@
 """The tables of an audit database, and what makes a file one of ours.
 
 Touches only the first bytes of a file and connections that others opened.
-One index, on the time: measured, an index on (namespace, pod, time) more than doubled the cost of an insert (5.8 to 13 µs), while a scan
-of 400,000 rows for the other filters takes 0.09 s (docs/adr/0002-audit-writer.md). The view `record` shows a record whole, for people.
+Records stand in blocks (`audit.blocks`), each under the number of its last record: numbers count records, in the order in which they were
+written, and never change, however often small blocks are made one. One index, on the time of blocks.
 """
 
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 
 from dnsfw.audit.errors import ForeignDatabaseError, OutdatedDatabaseError
-from dnsfw.audit.record import Gap, QueryRecord
+from dnsfw.audit.record import Gap
 
 APPLICATION_ID = 0x646E7366  # "dnsf", at offset 68 of the file
-VERSION = 2
-RECORD_COLUMNS = ", ".join(QueryRecord._fields)
+VERSION = 3
 GAP_COLUMNS = ", ".join(Gap._fields)
-ASKER = ("namespace", "pod", "pod_uid", "source", "transport")
-VERDICT = ("decision", "reason", "rule", "rcode")
-OWN = tuple(field for field in QueryRecord._fields if field not in ASKER + VERDICT)
-"""What each record keeps for itself; the others are kept once for all records that share them (`audit.shared`)."""
-
-_TYPES = {
-    "at": "REAL",
-    "qtype": "INTEGER",
-    "rcode": "INTEGER",
-    "ttl": "INTEGER",
-    "grants": "INTEGER",
-    "upstream_us": "INTEGER",
-    "install_us": "INTEGER",
-}
-
-
-def _typed(columns: Sequence[str]) -> str:
-    return ", ".join(f"{column} {_TYPES.get(column, 'TEXT')} NOT NULL" for column in columns)
-
-
-# Named one by one, in this order: the planner would begin with the smaller table and lose the order of time.
-JOINED = "CROSS JOIN asker ON asker.id = query.asker_id CROSS JOIN verdict ON verdict.id = query.verdict_id"
 SCHEMA = f"""
 BEGIN;
-CREATE TABLE asker (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, {_typed(ASKER)});
-CREATE TABLE verdict (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, {_typed(VERDICT)});
-CREATE TABLE query (id INTEGER PRIMARY KEY, asker_id INTEGER NOT NULL, verdict_id INTEGER NOT NULL, {_typed(OWN)});
-CREATE INDEX query_at ON query (at);
-CREATE VIEW record AS SELECT query.id AS id, {RECORD_COLUMNS} FROM query {JOINED};
+CREATE TABLE block (id INTEGER PRIMARY KEY, records INTEGER NOT NULL, since REAL NOT NULL, until REAL NOT NULL, body BLOB NOT NULL);
+CREATE INDEX block_time ON block (until, since, records);
 CREATE TABLE gap (id INTEGER PRIMARY KEY, since REAL NOT NULL, until REAL NOT NULL, lost INTEGER, why TEXT NOT NULL);
 CREATE TABLE state (session TEXT NOT NULL, is_clean INTEGER NOT NULL, last_batch INTEGER NOT NULL, last_at REAL NOT NULL);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 COMMIT;
-"""  # noqa: S608 -- our own field names
-INSERT_QUERY = f"INSERT INTO query (asker_id, verdict_id, {', '.join(OWN)}) VALUES (?, ?, {', '.join('?' * len(OWN))})"  # noqa: S608 -- our own field names
+"""
+INSERT_BLOCK = "INSERT INTO block (id, records, since, until, body) VALUES (?, ?, ?, ?, ?)"
 INSERT_GAP = f"INSERT INTO gap ({GAP_COLUMNS}) VALUES (?, ?, ?, ?)"  # noqa: S608 -- our own field names
 
 _MAGIC = b"SQLite format 3\x00"

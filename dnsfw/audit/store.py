@@ -6,21 +6,20 @@ the database says "clean" only between an orderly stop and the next start.
 """
 
 import os
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from itertools import groupby
+from operator import attrgetter
 
-from dnsfw.audit import frames, opening, schema
+from dnsfw.audit import blocks, frames, opening, schema
+from dnsfw.audit.blocks import Columns
 from dnsfw.audit.frames import Frame
-from dnsfw.audit.record import Gap, Parts
+from dnsfw.audit.record import Gap
 from dnsfw.audit.settings import AuditSettings
-from dnsfw.audit.shared import Shared
+from dnsfw.audit.tail import Tail
 from dnsfw.clock import WallTime
 
-_UNUSABLE = (TypeError, ValueError, OverflowError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 _DELETE_AT_LEAST = 500
-_ROWS_IN_A_ROW = 16  # 0.1 ms
 _BEHIND_S = 0.5  # of the 4 s that the backlog holds at 50,000 records/s
 _VACUUM_PAGES = 256
 
@@ -40,16 +39,16 @@ class Store:
             self._page_size = self._pragma("page_size")
             self._inode = settings.path.stat().st_ino
             self.last_batch = self._begin_session(session, now)
-            self._shared = Shared(self._database)
+            self._tail = Tail(self._database)
         except BaseException:
             self.close()
             raise
 
     def write(self, batch: Sequence[Frame], now: WallTime) -> None:
         with self._transaction():
-            written = sum(self._write_frame(frame, now) for frame in batch if frame.number > self.last_batch)
+            written = sum(self._write_frame(frame, now) for frame in _runs(batch, self.last_batch))
             self._database.execute("UPDATE state SET last_batch = ?, last_at = ?", (batch[-1].number, now))
-            self._delete_old(now, at_most=2 * written + _DELETE_AT_LEAST)
+            self._delete_old(now, at_least=2 * written + _DELETE_AT_LEAST)
         self.last_batch = batch[-1].number
 
     def add_gap(self, gap: Gap) -> None:
@@ -58,7 +57,7 @@ class Store:
     def tend(self, now: WallTime) -> None:
         """What is left to do when nothing arrives: age, and giving space back."""
         with self._transaction():
-            self._delete_old(now, at_most=4 * _DELETE_AT_LEAST)
+            self._delete_old(now, at_least=4 * _DELETE_AT_LEAST)
         if self._pragma("freelist_count") > max(self._pragma("page_count") // 4, _VACUUM_PAGES):
             # As a script: it frees one page a step and has no columns, so execute() would stop after the first.
             self._database.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
@@ -101,35 +100,47 @@ class Store:
             self.add_gap(Gap(*frame.body))
         if frame.kind != frames.RECORDS:
             return 0
-        self._database.execute("SAVEPOINT frame")
-        try:
-            rows, newest = self._shared.rows_of(frame.body), frame.body[0][-1]
-            self._database.executemany(schema.INSERT_QUERY, rows if newest < now - _BEHIND_S else _unhurried(rows))
-        except _UNUSABLE:
-            self._database.execute("ROLLBACK TO frame")
-            self._shared.begin_epoch()
-            self._write_one_by_one(frames.rows_of(frame), now)
-        self._database.execute("RELEASE frame")
+        for columns in blocks.cut(frame.body):
+            self._write_records(columns, now)
+            if columns[0][-1] > now - _BEHIND_S:
+                # Who else wants this processor is on the way of an answer. Not for who is behind: where giving way costs the turn (since
+                # Linux 6.6) it leaves little beside a busy neighbour.
+                os.sched_yield()
         return len(frame.body[0])
 
-    def _write_one_by_one(self, records: Iterable[Parts], now: WallTime) -> None:
-        """One record that SQLite cannot keep (a number beyond 64 bits, half a surrogate) must not take its neighbours along."""
+    def _write_records(self, columns: Columns, now: WallTime) -> None:
+        try:
+            self._tail.add(columns)
+        except blocks.UNUSABLE:
+            self._write_one_by_one(columns, now)
+
+    def _write_one_by_one(self, columns: Columns, now: WallTime) -> None:
+        """One record that cannot be kept (a number out of bounds, half a surrogate) must not take its neighbours along."""
         unusable = 0
-        for record in records:
+        for record in zip(*columns, strict=True):
             try:
-                self._database.executemany(schema.INSERT_QUERY, self._shared.rows_of([(part,) for part in record]))
-            except _UNUSABLE:
+                self._tail.add([(part,) for part in record])
+            except blocks.UNUSABLE:
                 unusable += 1
         self.add_gap(Gap(now, now, unusable, "unusable records"))
 
-    def _delete_old(self, now: WallTime, *, at_most: int) -> None:
-        """Twice what was written, so that a full store keeps up; small, so that no transaction is long."""
+    def _delete_old(self, now: WallTime, *, at_least: int) -> None:
+        """Twice what was written, so that a full store keeps up; little more, so that no transaction is long. Not what still gathers."""
         horizon = now - self._settings.max_age_s
+        settled = self._tail.settled
         if self._bytes_used() > self._settings.max_bytes:
-            self._database.execute("DELETE FROM query WHERE id IN (SELECT id FROM query ORDER BY id LIMIT ?)", (at_most,))
-        self._database.execute("DELETE FROM query WHERE id IN (SELECT id FROM query WHERE at < ? ORDER BY at LIMIT ?)", (horizon, at_most))
-        self._shared.delete_old()
+            self._delete_blocks("id <= ? ORDER BY id", (settled,), at_least)
+        self._delete_blocks("until < ? AND id <= ? ORDER BY until", (horizon, settled), at_least)
         self._database.execute("DELETE FROM gap WHERE until < ?", (horizon,))
+
+    def _delete_blocks(self, which: str, values: tuple[float, ...], at_least: int) -> None:
+        found = self._database.execute(f"SELECT id, records FROM block WHERE {which}", values)  # noqa: S608 -- ours, see above
+        ids, records = [], 0
+        while records < at_least and (row := found.fetchone()) is not None:
+            ids.append(row[:1])
+            records += row[1]
+        found.close()
+        self._database.executemany("DELETE FROM block WHERE id = ?", ids)
 
     def _bytes_used(self) -> int:
         return (self._pragma("page_count") - self._pragma("freelist_count")) * self._page_size
@@ -138,12 +149,12 @@ class Store:
         return int(self._database.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-def _unhurried(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Giving way now and then: who else wants this processor is on the way of an answer, and waited 1.5 ms (p99) where it now waits 0.5.
-
-    Not for who is behind: beside one busy neighbour it leaves 11,000 rows/s of 154,000 (Linux 6.18, where giving way costs the turn).
-    """
-    for number, row in enumerate(rows, 1):
-        yield row
-        if number % _ROWS_IN_A_ROW == 0:
-            os.sched_yield()
+def _runs(batch: Sequence[Frame], written: int) -> Iterator[Frame]:
+    """What is not written yet, frames of records that follow each other as one: larger blocks take less work and fewer bytes a record."""
+    fresh = (frame for frame in batch if frame.number > written)
+    for kind, group in groupby(fresh, key=attrgetter("kind")):
+        run = list(group)
+        if kind != frames.RECORDS:
+            yield from run
+        else:
+            yield Frame(run[-1].number, kind, blocks.joined([frame.body for frame in run]))

@@ -3,7 +3,7 @@
 from audit_kit import T0, numbered, query
 from hypothesis import given
 from hypothesis import strategies as st
-from record_frames import whole
+from record_frames import rows_of, whole
 
 from dnsfw.audit import frames
 from dnsfw.audit.backlog import Backlog
@@ -30,7 +30,7 @@ def test_batches_keep_order_and_content() -> None:
 
     assert waiting == [1, 2, 3, 0, 1, 2, 3, 0, 1, 2]
     assert [frame.number for frame in arrived] == [1, 2, 3]
-    assert [whole(row) for frame in arrived for row in frames.rows_of(frame)] == records
+    assert [whole(row) for frame in arrived for row in rows_of(frame)] == records
 
 
 def test_f8_overflow_leaves_one_gap_with_count_and_span() -> None:
@@ -162,7 +162,7 @@ def test_every_record_is_written_or_in_a_gap(steps: list[tuple[str, int]], limit
     deliver()
     backlog.acknowledge(max(disk))
 
-    rows = [row[0] for frame in disk.values() if frame.kind == frames.RECORDS for row in frames.rows_of(frame)]
+    rows = [row[0] for frame in disk.values() if frame.kind == frames.RECORDS for row in rows_of(frame)]
     assert sorted(disk) == list(range(1, len(disk) + 1))
     assert rows == sorted(set(rows))
     assert len(rows) + sum(frame.body[2] for frame in disk.values() if frame.kind == frames.GAP) == added

@@ -1,7 +1,6 @@
 """Reading the audit."""
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,12 +10,13 @@ from audit_kit import T0, entries, names, numbered, query
 from record_frames import frame_of
 
 from dnsfw.audit import frames, opening
+from dnsfw.audit import query as asking
 from dnsfw.audit.errors import AuditError
 from dnsfw.audit.filters import AuditFilter, parse_name_filter
 from dnsfw.audit.frames import Frame
 from dnsfw.audit.query import follow, read_records
+from dnsfw.audit.reader import reading
 from dnsfw.audit.record import Gap, QueryRecord
-from dnsfw.audit.schema import JOINED
 from dnsfw.audit.settings import AuditSettings
 from dnsfw.audit.store import Store
 
@@ -118,24 +118,18 @@ def test_many_records_of_one_moment_come_once(store: Store, path: Path) -> None:
     assert names(path, limit=1_200) == [record.name for record in records[1_300:]]
 
 
-def test_reading_uses_the_index_and_sorts_nothing(store: Store, path: Path) -> None:
-    """The newest records of a big database come at once."""
+def test_reading_uses_the_index_and_sorts_no_blocks(store: Store, path: Path) -> None:
+    """The newest records of a big database come at once, and where to look is said by the index alone."""
     write(store, *RECORDS)
     seen: list[str] = []
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
-        for sql in (
-            "SELECT at, id FROM query INDEXED BY query_at WHERE query.id > 0 AND query.id <= 9 ORDER BY at DESC, id DESC LIMIT 5",
-            f"SELECT * FROM query INDEXED BY query_at {JOINED} WHERE (at, query.id) >= (1, 1) ORDER BY at, query.id LIMIT 9",  # noqa: S608
-        ):
-            seen += [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}")]
-    database.close()
+    with reading(path) as database:
+        database.set_trace_callback(seen.append)
+        assert asking._start(database, AuditFilter(limit=2), 7).key.at == T0 + 5
+        asking._spans(database, AuditFilter(), asking._Key(T0, 0), 7)
+        database.set_trace_callback(None)
+        plans = [[row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in seen]
 
-    assert seen == [
-        "SCAN query USING COVERING INDEX query_at",
-        "SEARCH query USING INDEX query_at (at>?)",
-        "SEARCH asker USING INTEGER PRIMARY KEY (rowid=?)",
-        "SEARCH verdict USING INTEGER PRIMARY KEY (rowid=?)",
-    ]
+    assert plans == [["SEARCH block USING INDEX block_time (until>?)"], ["SEARCH block USING COVERING INDEX block_time (until>?)"]]
 
 
 def test_slow_reader_does_not_hold_the_log(store: Store, path: Path) -> None:

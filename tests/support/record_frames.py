@@ -1,6 +1,6 @@
 """Records as the audit's writer gets them, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dnsfw.audit import frames
@@ -16,3 +16,7 @@ def whole(parts: Parts) -> QueryRecord:
     at, asker, verdict, own = parts
     values: tuple[Any, ...] = (at, *asker, *own[:2], *verdict, *own[2:])
     return QueryRecord(*values)
+
+
+def rows_of(frame: Frame) -> Iterator[Parts]:
+    return zip(*frame.body, strict=True)

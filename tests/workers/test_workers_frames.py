@@ -8,7 +8,7 @@ from audit_kit import T0, numbered, query
 from hypothesis import given
 from hypothesis import strategies as st
 from pair import StillLink
-from record_frames import whole
+from record_frames import rows_of, whole
 
 from dnsfw.audit import frames as audit_frames
 from dnsfw.audit.backlog import Backlog
@@ -167,7 +167,7 @@ def test_batches_of_workers_reach_the_writer_as_if_added_here() -> None:
     arrived = _sent(backlog)
 
     assert [frame.number for frame in arrived] == [1, 2, 3]
-    assert [whole(row) for frame in arrived for row in audit_frames.rows_of(frame)] == records
+    assert [whole(row) for frame in arrived for row in rows_of(frame)] == records
     assert backlog.queued == 9
 
 
