@@ -13,7 +13,8 @@ the header's rcode, whatever waits for anybody.
 from math import inf
 from typing import Final, NamedTuple
 
-from dnsfw.audit.record import Own, PartsSink, Verdict, parts_of
+from dnsfw.audit.frames import pack_own
+from dnsfw.audit.record import PartsSink, Verdict, parts_of
 from dnsfw.clock import Clock, Instant
 from dnsfw.enforce.asked import Ask, View, wanted_of
 from dnsfw.enforce.rejudge import is_contested
@@ -51,11 +52,11 @@ class Need:
 
 
 class Shot:
-    """How an exchange ended: `response` without its id; `verdict` and `own` as in `audit.record.Parts`."""
+    """How an exchange ended: `response` without its id; `verdict` and `own` (packed) as in `audit.record.Parts`."""
 
     __slots__ = ("needs", "own", "response", "tally", "verdict")
 
-    def __init__(self, needs: list[Need], response: bytes, verdict: Verdict, own: Own, tally: Tally) -> None:
+    def __init__(self, needs: list[Need], response: bytes, verdict: Verdict, own: bytes, tally: Tally) -> None:
         self.needs = needs
         self.response = response
         self.verdict = verdict
@@ -191,7 +192,8 @@ class Hot:
         match effects:
             case (events.Respond(data), events.Record(record)):
                 _, _, verdict, own = parts_of(record)
-                plan.shot = Shot(needs, data[2:], verdict, own, self._tallies.of(record.decision, record.reason))
+                tally = self._tallies.of(record.decision, record.reason)
+                plan.shot = Shot(needs, data[2:], verdict, pack_own(own), tally)
 
 
 def _standing(wanted: events.EnsureGrants, now: Instant) -> tuple[list[Need], Granted]:

@@ -13,7 +13,8 @@ def frame_of(records: Sequence[QueryRecord], number: int = 1) -> Frame:
 
 
 def whole(parts: Parts) -> QueryRecord:
-    at, asker, verdict, own = parts
+    at, asker, verdict, part = parts
+    own = frames.own_of(part)
     values: tuple[Any, ...] = (at, *asker, *own[:2], *verdict, *own[2:])
     return QueryRecord(*values)
 
