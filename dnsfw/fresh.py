@@ -144,7 +144,7 @@ class Fresh:
         self._performer = performer
         self._cache = performer.cache
         self._state = state
-        self._request, self._flush = grants.request, grants.flush
+        self._request, self._request_now = grants.request, grants.request_now
         self._sink = sink
         self._now, self._wall = clock.now, clock.wall
         self._patience = settings.answer_seconds - GRANT_SECONDS - TIMER_SECONDS
@@ -210,9 +210,8 @@ class Fresh:
     def _grant(self, flight: Flight, received: events.Received, now: Instant) -> None:
         flight.received, flight.replied_at = received, now
         answer = received.answer
-        self._request(flight.who.subject, flight.name, answer.addresses, max(answer.ttl - flight.age, 0), flight.on_granted)
-        if len(self._performer.in_flight) <= FEW:
-            self._flush()
+        request = self._request_now if len(self._performer.in_flight) <= FEW else self._request
+        request(flight.who.subject, flight.name, answer.addresses, max(answer.ttl - flight.age, 0), flight.on_granted)
 
     def on_granted(self, flight: Flight, outcome: GrantOutcome) -> None:
         performer, received, response = self._performer, flight.received, None

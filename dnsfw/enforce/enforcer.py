@@ -84,7 +84,7 @@ class Enforcer:
         self._reconciler = Reconciler(self.state, self._structure)
         self._keeper = Keeper(self.state, self._structure, self._reconciler)
         installer = Installer(self.state)
-        self.request, self.flush = installer.request, installer.flush
+        self.request, self.request_now, self.flush = installer.request, installer.request_now, installer.flush
         self._target: Snapshot | None = None
         self._mended = 0
         self._waited: frozenset[int] = frozenset()

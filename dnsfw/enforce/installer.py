@@ -1,5 +1,5 @@
-"""Grants while queries wait: what is asked within one turn of the loop, or up to a `flush` in it, becomes one transaction, and its ack
-wakes all who asked.
+"""Grants while queries wait: what is asked within one turn of the loop, or up to a `flush` in it, becomes one transaction, and
+its ack wakes all who asked.
 
 Where more is asked than TURN_ADDRESSES, pods take turns, and a long answer is granted in parts: one pod's thousand addresses would hold
 everyone else up for 20 ms.
@@ -75,29 +75,36 @@ class Installer:
         self._is_due = False
 
     def request(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
+        if self._must_wait(subject, name, addresses, ttl, then):
+            self._expect()
+
+    def request_now(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
+        if self._must_wait(subject, name, addresses, ttl, then):
+            self.flush()
+
+    def _must_wait(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> bool:
+        """Whether it needs a transaction; else `then` has been told."""
         ask = _new(Ask, (subject, name, tuple(addresses), ttl))
         settled: GrantOutcome | None = self._refusal(subject)
         is_whole = len(ask.addresses) <= PART_ADDRESSES
         if settled is None and is_whole and self._is_known(ask):
             settled = self._held(ask)
+        if settled is None and not is_whole:
+            settled = self._over_quota(subject.uid, set(ask.addresses), Batch())
         if settled is not None:
             then(settled)
-            return
+            return False
         if is_whole:
             self._line_up(ask, then)
-            return
-        over = self._over_quota(subject.uid, set(ask.addresses), Batch())
-        if over is not None:
-            then(over)
-            return
+            return True
         parts = list(parts_of(ask))
         gathered = gather(len(parts), then)
         for part in parts:
             self._line_up(part, gathered)
+        return True
 
     def _line_up(self, ask: Ask, then: Told) -> None:
         """The first of a turn need no queue; once more is asked than a turn takes, everybody queues."""
-        self._expect()
         waiting = Waiting(ask, then, self._now())
         if not self._waiting and self._next_size < TURN_ADDRESSES:
             self._next.append(waiting)

@@ -48,6 +48,10 @@ class Grants(Protocol):
         """
         ...
 
+    def request_now(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
+        """The same, by who knows that nothing more is to come in this turn of the loop."""
+        ...
+
     def flush(self) -> None:
         """Nothing more is to come in this turn of the loop: what was asked in it need not wait for its end."""
         ...

@@ -58,6 +58,10 @@ class Asking:
         else:
             self._line_up(ask, wanted, now, then)
 
+    def request_now(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
+        self.request(subject, name, addresses, ttl, then)
+        self.flush()
+
     def settle(self, said: Sequence[Said]) -> None:
         """Main has answered; what has waited too long is not waited for any more."""
         snapshot = self._mirror.snapshot

@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
-from enforce_kit import Node
+from enforce_kit import Node, packed
 from worlds import peer, pod, rule
 
-from dnsfw.policy.grants import Granted, NotGranted
+from dnsfw.names import parse_name
+from dnsfw.policy.grants import Granted, GrantOutcome, NotGranted
 from dnsfw.policy.model import LeaseLimits
 from dnsfw.policy.reasons import Reason
 from nft.changes import Put
@@ -287,6 +288,19 @@ async def test_what_need_not_wait_for_the_turns_end_is_granted_at_once(node: Nod
     node.enforcer.flush()
 
     assert isinstance(future.result(), Granted) and node.lets("10.0.0.1", "192.0.2.1")
+    commits = node.enforcer.stats().commits
+    await asyncio.sleep(0.01)
+    assert node.enforcer.stats().commits == commits
+
+
+async def test_who_says_that_nothing_more_comes_is_told_before_that_call_returns(node: Node) -> None:
+    """With whatever waited for the turn's end; and nothing is left to do there."""
+    earlier, told = node.ensure(node.subject("a"), "www.example.net", "192.0.2.1"), list[GrantOutcome]()
+
+    node.enforcer.request_now(node.subject("b"), parse_name("api.example.net"), packed("192.0.2.2"), 60, told.append)
+
+    assert earlier.done() and isinstance(told[0], Granted) and node.lets("10.0.0.2", "192.0.2.2")
+    assert not node.enforcer.stats().commit_failures
     commits = node.enforcer.stats().commits
     await asyncio.sleep(0.01)
     assert node.enforcer.stats().commits == commits

@@ -56,6 +56,9 @@ class FakeGrants:
             return
         self.waiting.append(Settling(then))
 
+    def request_now(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> None:
+        self.request(subject, name, addresses, ttl, then)
+
     def flush(self) -> None:
         """It settles at once, or when the test says so."""
 
