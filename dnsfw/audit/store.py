@@ -102,15 +102,12 @@ class Store:
             return 0
         for columns in blocks.cut(frame.body):
             self._write_records(columns, now)
-            if columns[0][-1] > now - _BEHIND_S:
-                # Who else wants this processor is on the way of an answer. Not for who is behind: where giving way costs the turn (since
-                # Linux 6.6) it leaves little beside a busy neighbour.
-                os.sched_yield()
         return len(frame.body[0])
 
     def _write_records(self, columns: Columns, now: WallTime) -> None:
+        is_behind = columns[0][-1] <= now - _BEHIND_S
         try:
-            self._tail.add(columns)
+            self._tail.add(columns, _go_on if is_behind else os.sched_yield)
         except blocks.UNUSABLE:
             self._write_one_by_one(columns, now)
 
@@ -119,7 +116,7 @@ class Store:
         unusable = 0
         for record in zip(*columns, strict=True):
             try:
-                self._tail.add([(part,) for part in record])
+                self._tail.add([(part,) for part in record], _go_on)
             except blocks.UNUSABLE:
                 unusable += 1
         self.add_gap(Gap(now, now, unusable, "unusable records"))
@@ -158,3 +155,10 @@ def _runs(batch: Sequence[Frame], written: int) -> Iterator[Frame]:
             yield from run
         else:
             yield Frame(run[-1].number, kind, blocks.joined([frame.body for frame in run]))
+
+
+def _go_on() -> None:
+    """In place of giving way (sched_yield), for who is behind: since Linux 6.6 it costs the whole turn where another wants it.
+
+    Who keeps up gives way: whoever else wants this processor is on the way of an answer.
+    """

@@ -5,6 +5,7 @@ twice where many come a little at a time, five times where few do.
 """
 
 import sqlite3
+from collections.abc import Callable
 from typing import NamedTuple
 
 from dnsfw.audit import blocks, schema
@@ -32,12 +33,12 @@ class Tail:
         """The number of the last record whose block will not be made anew."""
         return self._small[0].id - len(self._small[0].columns[0]) if self._small else self._last
 
-    def add(self, columns: Columns) -> None:
-        """Of one record or more. Raises one of `blocks.UNUSABLE`: nothing was added then."""
+    def add(self, columns: Columns, pause: Callable[[], None]) -> None:
+        """Of one record or more; `pause` as `blocks.pack` has it. Raises one of `blocks.UNUSABLE`: nothing was added then."""
         is_enough = self._last - self.settled + len(columns[0]) >= ENOUGH_RECORDS or len(self._small) >= _MOST_BLOCKS
         taken = self._small if is_enough else []
         together = blocks.joined([*(small.columns for small in taken), columns])
-        packed = blocks.pack(together)
+        packed = blocks.pack(together, pause)
         if taken:
             self._database.execute("DELETE FROM block WHERE id > ?", (self.settled,))
             self._small = []

@@ -46,15 +46,17 @@ def test_records_come_back_as_they_were(path: Path) -> None:
     assert entries(path) == records
 
 
-@pytest.mark.parametrize(("late", "times"), [(0.0, 3), (1.0, 0)])
-def test_who_keeps_up_gives_way_and_who_is_behind_does_not(path: Path, monkeypatch: pytest.MonkeyPatch, late: float, times: int) -> None:
+@pytest.mark.parametrize(("late", "gives_way"), [(0.0, True), (1.0, False)])
+def test_who_keeps_up_gives_way_and_who_is_behind_does_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch, late: float, *, gives_way: bool
+) -> None:
     """Records that were to wait behind busy neighbours would fill the backlog, and then be lost."""
     given: list[None] = []
     monkeypatch.setattr(os, "sched_yield", lambda: given.append(None))
     with store(path) as opened:
         opened.write(batch([query(at=T0)] * 3_000), T0 + late)
 
-    assert (len(given), len(entries(path))) == (times, 3_000)
+    assert (len(given) > 30, bool(given), len(entries(path))) == (gives_way, gives_way, 3_000)
 
 
 def test_files_are_for_their_owner_only(path: Path) -> None:
