@@ -48,10 +48,11 @@ class Taken(Enum):
 
 
 class Who(NamedTuple):
-    """A pod by its source address, and as its records name it."""
+    """A pod by its source address, and as its records name it (packed: the same for them)."""
 
     subject: Subject
     fields: Asker
+    packed: bytes
 
 
 class Shape(NamedTuple):
@@ -242,7 +243,7 @@ class Fresh:
         own: Own = (self._text(name), data[end - 4] << 8 | data[end - 3], "", "", "", NO_TTL, 0, 0, 0)
         way.send(data[:2] + head + data[wire.HEADER_SIZE : end] + tail, address)
         words.tally.count += 1
-        self._sink((at, who.fields, words.fields, own))
+        self._sink((at, who.packed, words.fields, own))
 
     def _is_current(self, subject: Subject) -> bool:
         """Whether nothing has changed for the pod since it asked: then it need not be judged anew."""
@@ -290,7 +291,7 @@ class Fresh:
             asked_us,
             int((self._now() - flight.replied_at) * 1e6),
         )
-        self._sink((flight.at, flight.who.fields, words.fields, own))
+        self._sink((flight.at, flight.who.packed, words.fields, own))
 
     def _text(self, name: Name) -> str:
         """`format_name`, the text of a plain label's parent being remembered."""

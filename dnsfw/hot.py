@@ -13,7 +13,7 @@ the header's rcode, whatever waits for anybody.
 from math import inf
 from typing import Final, NamedTuple
 
-from dnsfw.audit.frames import pack_own
+from dnsfw.audit.frames import pack_part
 from dnsfw.audit.record import PartsSink, Verdict, parts_of
 from dnsfw.clock import Clock, Instant
 from dnsfw.enforce.asked import Ask, View, wanted_of
@@ -139,7 +139,7 @@ class Hot:
         self.shots += 1
         way.send(data[:2] + shot.response, address)
         shot.tally.count += 1
-        self._sink((at, kin.who.fields, shot.verdict, shot.own))
+        self._sink((at, kin.who.packed, shot.verdict, shot.own))
         return True
 
     def _asks(self, data: bytes, kin: Kin, source: str, way: Way, address: ClientAddress) -> bool:
@@ -173,7 +173,8 @@ class Hot:
             return None
         pod = subject.pod
         plans = self._plans.setdefault((subject.policy, subject.sizes), {})
-        who = Who(subject, (pod.namespace, pod.name, pod.uid, source, UDP))
+        fields = (pod.namespace, pod.name, pod.uid, source, UDP)
+        who = Who(subject, fields, pack_part(fields))
         kin = self._kins[source] = Kin(who, plans, subject.policy.stance is Stance.ENFORCE)
         return kin
 
@@ -193,7 +194,7 @@ class Hot:
             case (events.Respond(data), events.Record(record)):
                 _, _, verdict, own = parts_of(record)
                 tally = self._tallies.of(record.decision, record.reason)
-                plan.shot = Shot(needs, data[2:], verdict, pack_own(own), tally)
+                plan.shot = Shot(needs, data[2:], verdict, pack_part(own), tally)
 
 
 def _standing(wanted: events.EnsureGrants, now: Instant) -> tuple[list[Need], Granted]:

@@ -12,7 +12,7 @@ class ForeignDatabaseError(AuditError):
 
 
 class DamagedDatabaseError(AuditError):
-    """The file is ours, but SQLite cannot read it any more."""
+    """The file is ours, but SQLite cannot read it any more, or a block of records in it cannot be unpacked."""
 
 
 class OutdatedDatabaseError(AuditError):

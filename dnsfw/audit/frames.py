@@ -8,8 +8,9 @@ import marshal
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from dnsfw.audit.record import Gap, Own, Parts
+from dnsfw.audit.record import Asker, Gap, Own, Parts
 
+Part = Asker | Own
 RECORDS, GAP, CLEAN, _WRAPPED = 0, 1, 2, 3
 _HEADER = 4
 
@@ -34,16 +35,16 @@ class Batch(NamedTuple):
     data: bytes
 
 
-def pack_own(own: Own) -> bytes:
-    """For many records: nine fields cost 0.7 µs each time a batch is packed, and their bytes 0.1."""
-    return marshal.dumps(own, 4)
+def pack_part(part: Part) -> bytes:
+    """An asker or an `Own`, for many records: its fields cost 0.4 to 0.7 µs each time a batch is packed, and their bytes 0.1."""
+    return marshal.dumps(part, 4)
 
 
-def own_of(part: Own | bytes) -> Own:
+def whole_part(part: Part | bytes) -> Part:
     if not isinstance(part, bytes):
         return part
-    own: Own = marshal.loads(part)  # noqa: S302 -- as in FrameReader
-    return own
+    whole: Part = marshal.loads(part)  # noqa: S302 -- as in FrameReader
+    return whole
 
 
 def pack_records(number: int, records: Sequence[Parts]) -> bytes:
@@ -101,13 +102,19 @@ class FrameReader:
 
 
 def _unpacked(columns: list[tuple[Any, ...]]) -> list[Sequence[Any]]:
-    """Each `Own` that many records share is read once."""
-    *others, owns = columns
-    known: dict[bytes, Own] = {}
-    whole: list[Own] = []
-    for part in owns:
-        own = known.get(part) if isinstance(part, bytes) else part
-        if own is None:
-            own = known[part] = own_of(part)
-        whole.append(own)
-    return [*others, whole]
+    times, askers, verdicts, own = columns
+    return [times, _whole(askers), verdicts, _whole(own)]
+
+
+def _whole(column: Sequence[Part | bytes]) -> list[Part]:
+    """What many records share is read once."""
+    known: dict[bytes, Part] = {}
+    found: list[Part] = []
+    for part in column:
+        if not isinstance(part, bytes):
+            found.append(part)
+            continue
+        if (whole := known.get(part)) is None:
+            whole = known[part] = whole_part(part)
+        found.append(whole)
+    return found

@@ -47,8 +47,8 @@ Verdict = tuple[str | int, ...]
 """decision, reason, rule, rcode."""
 Own = tuple[str | int, ...]
 """name, qtype, addresses, removed, chain, ttl, grants, upstream_us, install_us."""
-Parts = tuple[float, Asker, Verdict, Own | bytes]
-"""A record in four, `at` being the first. bytes: what `audit.frames.pack_own` made of the last, by who has the same for many queries.
+Parts = tuple[float, Asker | bytes, Verdict, Own | bytes]
+"""A record in four, `at` being the first. bytes: what `audit.frames.pack_part` made of it, by who has the same for many queries.
 
 Who has the others at hand need not write nineteen fields once more for each query, and what many records share is packed once a batch:
 0.3 µs for 1.2, of the same name by the same pod.

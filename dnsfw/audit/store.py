@@ -16,7 +16,7 @@ from dnsfw.audit.blocks import Columns
 from dnsfw.audit.frames import Frame
 from dnsfw.audit.record import Gap
 from dnsfw.audit.settings import AuditSettings
-from dnsfw.audit.tail import Tail
+from dnsfw.audit.tail import LONGEST_S, Tail
 from dnsfw.clock import WallTime
 
 _DELETE_AT_LEAST = 500
@@ -45,6 +45,7 @@ class Store:
             raise
 
     def write(self, batch: Sequence[Frame], now: WallTime) -> None:
+        self._let_go(now)
         with self._transaction():
             written = sum(self._write_frame(frame, now) for frame in _runs(batch, self.last_batch))
             self._database.execute("UPDATE state SET last_batch = ?, last_at = ?", (batch[-1].number, now))
@@ -56,6 +57,7 @@ class Store:
 
     def tend(self, now: WallTime) -> None:
         """What is left to do when nothing arrives: age, and giving space back."""
+        self._let_go(now)
         with self._transaction():
             self._delete_old(now, at_least=4 * _DELETE_AT_LEAST)
         if self._pragma("freelist_count") > max(self._pragma("page_count") // 4, _VACUUM_PAGES):
@@ -120,6 +122,9 @@ class Store:
             except blocks.UNUSABLE:
                 unusable += 1
         self.add_gap(Gap(now, now, unusable, "unusable records"))
+
+    def _let_go(self, now: WallTime) -> None:
+        self._tail.let_go(now - min(LONGEST_S, self._settings.max_age_s))
 
     def _delete_old(self, now: WallTime, *, at_least: int) -> None:
         """Twice what was written, so that a full store keeps up; little more, so that no transaction is long. Not what still gathers."""

@@ -2,6 +2,7 @@
 
 Touches the database; lives in the writer process. Always true: what it remembers are the database's last blocks, whole. A record is packed
 twice where many come a little at a time, five times where few do.
+Blocks go when their newest record is too old (`store`), so none may span long: what is LONGEST_S old gathers no more.
 """
 
 import sqlite3
@@ -10,13 +11,16 @@ from typing import NamedTuple
 
 from dnsfw.audit import blocks, schema
 from dnsfw.audit.blocks import Columns
+from dnsfw.clock import WallTime
 
 ENOUGH_RECORDS = 256
+LONGEST_S = 3600.0
 _MOST_BLOCKS = 64  # at ten a second
 
 
 class _Small(NamedTuple):
     id: int
+    since: WallTime
     columns: Columns
 
 
@@ -45,4 +49,9 @@ class Tail:
         self._last += len(columns[0])
         self._database.execute(schema.INSERT_BLOCK, (self._last, *packed))
         if packed.records < ENOUGH_RECORDS:
-            self._small.append(_Small(self._last, together))
+            self._small.append(_Small(self._last, packed.since, together))
+
+    def let_go(self, before: WallTime) -> None:
+        """Blocks that began before that time stay as they are."""
+        while self._small and self._small[0].since < before:
+            del self._small[0]

@@ -152,6 +152,20 @@ def test_a_record_at_a_time_is_gathered(path: Path) -> None:
     assert names(path) == [f"n{number}.example.net" for number in range(1, 1_001)]
 
 
+def test_what_is_an_hour_old_gathers_no_more(path: Path) -> None:
+    """A block goes as a whole: records that lie days apart must not wait for each other."""
+    store = opened(path, max_age_s=3 * 3_600)
+    for number, hour in enumerate((0, 0.2, 1.5, 1.6, 4, 4.1), 1):
+        at = T0 + 3_600 * hour
+        store.write([frame_of([query(at=at)] * 100, number)], at)
+    seen = [round((entry.at - T0) / 3_600, 1) for entry in entries(path) if isinstance(entry, QueryRecord)]
+    store.tend(T0 + 7.2 * 3_600)
+    store.close()
+
+    assert sorted(set(seen)) == [1.5, 1.6, 4.0, 4.1]
+    assert sizes(path) == []
+
+
 def test_frames_of_one_write_share_a_block(path: Path) -> None:
     """Who asked is said once for all of them; a gap between two does not come between."""
     store = opened(path)

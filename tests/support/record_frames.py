@@ -13,8 +13,8 @@ def frame_of(records: Sequence[QueryRecord], number: int = 1) -> Frame:
 
 
 def whole(parts: Parts) -> QueryRecord:
-    at, asker, verdict, part = parts
-    own = frames.own_of(part)
+    at, _, verdict, _ = parts
+    asker, own = frames.whole_part(parts[1]), frames.whole_part(parts[3])
     values: tuple[Any, ...] = (at, *asker, *own[:2], *verdict, *own[2:])
     return QueryRecord(*values)
 
