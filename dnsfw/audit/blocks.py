@@ -47,14 +47,15 @@ def joined(parts: Sequence[Columns]) -> Columns:
 
 
 def cut(columns: Columns) -> list[Columns]:
-    """In pieces that `pack` takes."""
+    """In pieces that are worth a block and take 2 ms at most."""
     return [[column[start : start + MOST_RECORDS] for column in columns] for start in range(0, len(columns[0]), MOST_RECORDS)]
 
 
 def pack(columns: Columns, pause: Callable[[], None] = lambda: None) -> Packed:
-    """Of 1 to MOST_RECORDS records; raises one of UNUSABLE for what `Block` would not give back as it was.
+    """Of one record or more, some 1,300 at most (`Tail` may join small blocks to MOST_RECORDS).
 
-    `pause`: called between two steps, none of which takes longer than 0.1 ms, for who shares a processor with somebody more urgent.
+    Raises one of UNUSABLE for what `Block` would not give back as it was. `pause`: called between two steps, some 0.1 ms each, for who shares
+    a processor with somebody more urgent.
     """
     times, askers, verdicts, own = columns
     names, qtypes, addresses, removed, chains, ttls, grants, upstream, install = zip(*own, strict=True)
