@@ -54,8 +54,8 @@ def cut(columns: Columns) -> list[Columns]:
 def pack(columns: Columns, pause: Callable[[], None] = lambda: None) -> Packed:
     """Of one record or more, some 1,300 at most (`Tail` may join small blocks to MOST_RECORDS).
 
-    Raises one of UNUSABLE for what `Block` would not give back as it was. `pause`: called between two steps, some 0.1 ms each, for who shares
-    a processor with somebody more urgent.
+    Raises one of UNUSABLE for what `Block` would not give back as it was. `pause`: called between two steps, some 0.1 ms each, for who
+    shares a processor with somebody more urgent.
     """
     times, askers, verdicts, own = columns
     names, qtypes, addresses, removed, chains, ttls, grants, upstream, install = zip(*own, strict=True)
