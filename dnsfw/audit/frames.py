@@ -40,10 +40,8 @@ def pack_part(part: Part) -> bytes:
     return marshal.dumps(part, 4)
 
 
-def whole_part(part: Part | bytes) -> Part:
-    if not isinstance(part, bytes):
-        return part
-    whole: Part = marshal.loads(part)  # noqa: S302 -- as in FrameReader
+def whole_part(packed: bytes) -> Part:
+    whole: Part = marshal.loads(packed)  # noqa: S302 -- as in FrameReader
     return whole
 
 

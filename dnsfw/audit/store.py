@@ -6,7 +6,7 @@ the database says "clean" only between an orderly stop and the next start.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
@@ -103,25 +103,21 @@ class Store:
         if frame.kind != frames.RECORDS:
             return 0
         for columns in blocks.cut(frame.body):
-            self._write_records(columns, now)
+            pause = _go_on if columns[0][-1] <= now - _BEHIND_S else os.sched_yield
+            if unusable := self._write_usable(columns, pause):
+                self.add_gap(Gap(now, now, unusable, "unusable records"))
         return len(frame.body[0])
 
-    def _write_records(self, columns: Columns, now: WallTime) -> None:
-        is_behind = columns[0][-1] <= now - _BEHIND_S
+    def _write_usable(self, columns: Columns, pause: Callable[[], None]) -> int:
+        """How many cannot be kept (a number out of bounds, half a surrogate): found by halves, for none must take its neighbours along."""
         try:
-            self._tail.add(columns, _go_on if is_behind else os.sched_yield)
+            self._tail.add(columns, pause)
         except blocks.UNUSABLE:
-            self._write_one_by_one(columns, now)
-
-    def _write_one_by_one(self, columns: Columns, now: WallTime) -> None:
-        """One record that cannot be kept (a number out of bounds, half a surrogate) must not take its neighbours along."""
-        unusable = 0
-        for record in zip(*columns, strict=True):
-            try:
-                self._tail.add([(part,) for part in record], _go_on)
-            except blocks.UNUSABLE:
-                unusable += 1
-        self.add_gap(Gap(now, now, unusable, "unusable records"))
+            if (half := len(columns[0]) // 2) == 0:
+                return 1
+            parts = ([column[:half] for column in columns], [column[half:] for column in columns])
+            return sum(self._write_usable(part, pause) for part in parts)
+        return 0
 
     def _let_go(self, now: WallTime) -> None:
         self._tail.let_go(now - min(LONGEST_S, self._settings.max_age_s))

@@ -14,7 +14,7 @@ def frame_of(records: Sequence[QueryRecord], number: int = 1) -> Frame:
 
 def whole(parts: Parts) -> QueryRecord:
     at, _, verdict, _ = parts
-    asker, own = frames.whole_part(parts[1]), frames.whole_part(parts[3])
+    asker, own = (frames.whole_part(part) if isinstance(part, bytes) else part for part in (parts[1], parts[3]))
     values: tuple[Any, ...] = (at, *asker, *own[:2], *verdict, *own[2:])
     return QueryRecord(*values)
 
