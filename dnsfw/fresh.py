@@ -1,14 +1,16 @@
 """The hot path of a question that is not remembered: judged, asked or found in the cache, granted, answered, recorded.
 
 Dense on purpose, and allowed to know both sides. Covers what nearly every such question is, over UDP, of a pod under default-deny: a name
-that its rules refuse; or A and AAAA of a name that they allow, whose answer is NOERROR with addresses, none of them protected, granted
-under the snapshot that it was asked under. Everything else is the exchange's (forwarder/exchange.py): a `Flight` that leaves the common
+that its rules refuse; one that they allow, whose answer is NOERROR with addresses, none of them protected, granted under the snapshot that
+it was asked under; and answers with nothing to grant, no such name or none of that type (most of what a search list asks), and addresses
+of the cluster's own names. Everything else is the exchange's (forwarder/exchange.py): a `Flight` that leaves the common
 way becomes the `Call` that it would have been, its exchange told what has happened so far.
 Always true: response, record, elements and counts are those that the slow path gives (tests/hot holds one against the other); no answer
 before the kernel's acknowledgement, none under rules that have changed meanwhile.
 """
 
 from enum import Enum, auto
+from math import inf
 from typing import Final, NamedTuple
 
 from dnsfw.audit.record import Asker, Own, PartsSink, Verdict
@@ -16,6 +18,7 @@ from dnsfw.clock import Clock, Instant, WallTime
 from dnsfw.enforce.asked import View
 from dnsfw.forwarder import events, respond, wire
 from dnsfw.forwarder.account import REFUSED, UDP, Sender, decision_of, listed, reason_of, rule_of
+from dnsfw.forwarder.aliases import MAX_TTL
 from dnsfw.forwarder.answer import NO_TTL, Answer
 from dnsfw.forwarder.cache import age_at
 from dnsfw.forwarder.edns import opt_record
@@ -28,6 +31,7 @@ from dnsfw.forwarder.settings import ForwarderSettings
 from dnsfw.forwarder.wildcards import CANARY, has_limits
 from dnsfw.names import Name, format_name
 from dnsfw.policy.grants import Granted, GrantOutcome, Grants
+from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import NameVerdict, Subject
 
 MOST_SHAPES: Final = 256
@@ -36,6 +40,7 @@ MOST_VERDICTS: Final = 4096
 """Remembered of each; more, and all of them are forgotten."""
 
 _new: Final = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
+_NOTHING_GRANTED: Final = Granted(inf, MAX_TTL, 0)
 _WITHOUT_MBZ: Final = tuple(bytes((octet & ~wire.MBZ,)) for octet in range(256))
 
 
@@ -70,15 +75,16 @@ class Shape(NamedTuple):
 
 
 class Words:
-    """A verdict, as records say it, and how often; the verdict is kept so that its id stays its own."""
+    """A verdict, as records say it (missing: where there is no such name), and how often; it is kept so that its id stays its own."""
 
-    __slots__ = ("fields", "tally", "verdict")
+    __slots__ = ("fields", "missing", "tally", "verdict")
 
     def __init__(self, verdict: NameVerdict, refusal_rcode: int, tallies: Tallies) -> None:
         self.verdict = verdict
         decision, rcode = (decision_of(verdict), wire.NOERROR) if verdict.is_resolved else (REFUSED, refusal_rcode)
         reason = reason_of(verdict).value
         self.fields: Verdict = (decision, reason, rule_of(verdict), rcode)
+        self.missing: Verdict = (decision, reason, rule_of(verdict), wire.NXDOMAIN)
         self.tally = tallies.of(decision, reason)
 
 
@@ -165,17 +171,16 @@ class Fresh:
         end = name_end + 4
         if qtype in wire.META_TYPES or (shape := self._shape(data, end)) is None:
             return Taken.NOT
-        key = data[wire.HEADER_SIZE : end].lower()  # for those that are asked here: neither A nor AAAA nor IN has octets that are letters
-        name = Name(key[:-4])
+        name = Name(data[wire.HEADER_SIZE : name_end].lower())
         words = self._words_of(who.subject.policy.judge_name(name))
         verdict = words.verdict
         if not verdict.is_resolved:
             self._refuse(data, end, who, shape, way, address, name, words)
             return Taken.ASKED
-        if not verdict.is_granting or verdict.would_refuse or qtype not in (wire.A, wire.AAAA) or name == CANARY or self._is_limited:
+        if verdict.would_refuse or qtype == wire.ANY or name == CANARY or self._is_limited:
             return Taken.NOT
         flight = Flight(self, data, who, shape, way, address)
-        flight.name, flight.key, flight.end, flight.words = name, key, end, words
+        flight.name, flight.key, flight.end, flight.words = name, name + data[name_end:end], end, words
         flight.at, flight.begun = self._wall(), self._now()
         flight.deadline = flight.begun + self._settings.answer_seconds
         return self._begin(flight)
@@ -191,22 +196,42 @@ class Fresh:
             performer.upstreams.ask(asked, now + self._patience, flight.on_outcome)
             return Taken.ASKED
         received = entry.received
-        if not self._is_plain(received.answer, flight):
-            return Taken.NOT
-        self._cache.gives(entry, now)
-        performer.take(flight)
         flight.age, flight.is_cached = age_at(now, received.at), True
-        self._grant(flight, received, now)
+        if self._is_plain(received.answer, flight):
+            self._cache.gives(entry, now)
+            performer.take(flight)
+            self._grant(flight, received, now)
+        elif _is_free(received.answer, flight) and self._pass_on(flight, received, now):
+            self._cache.gives(entry, now)
+        else:
+            return Taken.NOT
         return Taken.CACHED
 
     def on_outcome(self, flight: Flight, outcome: Outcome) -> None:
         performer, subject = self._performer, flight.who.subject
         if flight.is_common and isinstance(outcome, Reply) and self._is_current(subject):
             received = performer.parse(flight.key, flight.shared_key, outcome)
-            if isinstance(received, events.Received) and self._is_plain(received.answer, flight):
-                self._grant(flight, received, self._now())
+            if isinstance(received, events.Received) and self._is_taken_on(flight, received, self._now()):
                 return
         performer.on_outcome(flight, outcome)
+
+    def _is_taken_on(self, flight: Flight, received: events.Received, now: Instant) -> bool:
+        if self._is_plain(received.answer, flight):
+            self._grant(flight, received, now)
+            return True
+        if _is_free(received.answer, flight) and self._pass_on(flight, received, now):
+            self._performer.leave(flight)
+            return True
+        return False
+
+    def _pass_on(self, flight: Flight, received: events.Received, now: Instant) -> bool:
+        """What needs no grant leaves at once; False, and nothing has happened, where that is the exchange's."""
+        if (response := _response(flight, received, MAX_TTL)) is None:
+            return False
+        flight.replied_at = now
+        flight.way.send(response, flight.address)
+        self._keep(flight, received.answer, _NOTHING_GRANTED, 0)
+        return True
 
     def _grant(self, flight: Flight, received: events.Received, now: Instant) -> None:
         flight.received, flight.replied_at = received, now
@@ -222,7 +247,7 @@ class Fresh:
             performer.run(flight, events.GrantsSettled(outcome, performer.identity(flight.source)))
             return
         flight.way.send(response, flight.address)
-        self._keep(flight, received.answer, outcome)
+        self._keep(flight, received.answer, outcome, int((self._now() - flight.replied_at) * 1e6))
         performer.leave(flight)
 
     def exchange_of(self, flight: Flight) -> Exchange:
@@ -254,7 +279,7 @@ class Fresh:
         count = len(answer.addresses)
         if answer.rcode or answer.is_truncated or not 0 < count <= self._settings.addresses_per_answer:
             return False
-        if count * LEAST_RECORD > flight.shape.limit:
+        if not flight.words.verdict.is_granting or count * LEAST_RECORD > flight.shape.limit:
             return False
         return not flight.who.subject.policy.protected_among(answer.located)
 
@@ -276,22 +301,21 @@ class Fresh:
             words = self._words[id(verdict)] = Words(verdict, self._refusal_rcode, self._performer.tallies)
         return words
 
-    def _keep(self, flight: Flight, answer: Answer, granted: Granted) -> None:
-        words = flight.words
-        asked_us = 0 if flight.is_cached else int((flight.replied_at - flight.begun) * 1e6)
+    def _keep(self, flight: Flight, answer: Answer, granted: Granted, install_us: int) -> None:
+        words, data, end = flight.words, flight.data, flight.end
         words.tally.count += 1
         own: Own = (
             self._text(flight.name),
-            flight.data[flight.end - 3],
+            data[end - 4] << 8 | data[end - 3],
             listed(answer.addresses),
             "",
             " ".join(map(format_name, answer.chain)) if answer.chain else "",
-            min(max(answer.ttl - flight.age, 0), granted.ttl),
+            min(max(answer.ttl - flight.age, 0), granted.ttl) if answer.answer_count else NO_TTL,
             granted.grants,
-            asked_us,
-            int((self._now() - flight.replied_at) * 1e6),
+            0 if flight.is_cached else int((flight.replied_at - flight.begun) * 1e6),
+            install_us,
         )
-        self._sink((flight.at, flight.who.packed, words.fields, own))
+        self._sink((flight.at, flight.who.packed, words.missing if answer.rcode else words.fields, own))
 
     def _text(self, name: Name) -> str:
         """`format_name`, the text of a plain label's parent being remembered."""
@@ -305,6 +329,15 @@ class Fresh:
                 self._parents.clear()
             text = self._parents[parent] = "" if parent == b"\x00" else f".{format_name(Name(parent))}"
         return label.decode() + text
+
+
+def _is_free(answer: Answer, flight: Flight) -> bool:
+    """Whether it needs no grant, and nothing is taken out: there is no address in it, or the cluster itself says so of its own name."""
+    if answer.rcode not in (wire.NOERROR, wire.NXDOMAIN) or answer.is_truncated:
+        return False
+    if flight.words.verdict.reason is Reason.CLUSTER_NAME:
+        return not answer.chain and len(answer.addresses) * LEAST_RECORD <= flight.shape.limit
+    return not answer.located
 
 
 def _shape_of(data: bytes, refusal_rcode: int) -> Shape | None:

@@ -65,15 +65,19 @@ class Shot:
 
 
 class Plan:
-    """One question under one policy, for one cached message. `shot` is for this `age`; None where the exchange is needed after all."""
+    """One question under one policy, for one cached message. `shot` is for this `age`; None where the exchange is needed after all.
 
-    __slots__ = ("age", "entry", "name", "query", "received_at", "shot")
+    need: the first of the last shot's, at any age.
+    """
+
+    __slots__ = ("age", "entry", "name", "need", "query", "received_at", "shot")
 
     def __init__(self, query: Query, entry: Entry) -> None:
         self.query = query
         self.name: Name = query.name
         self.entry = entry
         self.received_at = entry.at
+        self.need: Need | None = None
         self.age = -1
         self.shot: Shot | None = None
 
@@ -127,6 +131,9 @@ class Hot:
     def _shoots(self, plan: Plan, kin: Kin, uid: PodUid, data: bytes, way: Way, address: ClientAddress) -> bool:  # noqa: PLR0917 -- names cost 1 µs
         now = self._now()
         if (age := age_at(now, plan.received_at)) != plan.age:
+            # For a pod that asks for this name for the first time it would be in vain, and cost as much as its grant.
+            if (need := plan.need) is not None and self._ledger.ends(uid, need.address, need.permit, plan.name) < now:
+                return False
             self._aim(plan, kin.who.subject, age, now)
         if (shot := plan.shot) is None:
             return False
@@ -145,15 +152,20 @@ class Hot:
     def _asks(self, data: bytes, kin: Kin, source: str, way: Way, address: ClientAddress) -> bool:
         taken = self.fresh.ask(data, kin.who, way, address)
         self.fresh.taken += taken is not Taken.NOT
-        if taken is Taken.CACHED and not isinstance(query := parse_query(data), Rejected):
+        if taken is Taken.CACHED and not self._is_learnt(data, kin) and not isinstance(query := parse_query(data), Rejected):
             self.learn(data, query, source)
         return taken is not Taken.NOT
+
+    @staticmethod
+    def _is_learnt(data: bytes, kin: Kin) -> bool:
+        plan = kin.plans.get(data[2:])
+        return plan is not None and plan.entry.is_kept
 
     def learn(self, data: bytes, query: Query, source: str) -> None:
         """Somebody else answers this; if from the cache, the next one like it is ours."""
         if not self._is_on or len(data) > MOST_OCTETS or (entry := self._cache.peek(query.shared_key)) is None:
             return
-        if (kin := self._kins.get(source) or self._meet(source)) is None:
+        if (kin := self._kins.get(source) or self._meet(source)) is None or self._is_learnt(data, kin):
             return
         if self._count >= MOST_PLANS:
             self._forget()
@@ -194,6 +206,7 @@ class Hot:
             case (events.Respond(data), events.Record(record)):
                 _, _, verdict, own = parts_of(record)
                 tally = self._tallies.of(record.decision, record.reason)
+                plan.need = needs[0] if needs else None
                 plan.shot = Shot(needs, data[2:], verdict, pack_part(own), tally)
 
 

@@ -127,6 +127,54 @@ def test_one_pod_teaches_and_the_other_one_still_needs_its_own_grant() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "data"),
+    [
+        pytest.param(Said(rcode=3, addresses=()), PLAIN, id="no such name"),
+        pytest.param(Said(addresses=()), PLAIN, id="no address"),
+        pytest.param(Said(addresses=(), alias=True), PLAIN, id="no address behind an alias"),
+        pytest.param(Said(), query(NAMES[0], 65, 7, 0x0100, 0), id="HTTPS, whose number is a letter"),
+        pytest.param(Said(), query(NAMES[4], 1, 7, 0x0100, 0), id="a service of the cluster"),
+        pytest.param(Said(rcode=3, addresses=()), query(f"{NAMES[0]}.{NAMES[4]}", 28, 7, 0x0100, 1), id="what a search list asks"),
+    ],
+)
+def test_what_needs_no_grant_is_the_fresh_path_s(said: Said, data: bytes) -> None:
+    """From upstream, and a second later from the cache (an alias without an SOA behind it is not kept)."""
+    hot = compare([says(said), asks(data, SOURCES[0]), passes(1.5), asks(data, SOURCES[0])])
+
+    assert hot.fresh_answers == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "data"),
+    [
+        pytest.param(Said(rcode=2, addresses=()), PLAIN, id="upstream fails"),
+        pytest.param(Said(addresses=("192.0.2.1", "169.254.169.254")), PLAIN, id="a protected address"),
+        pytest.param(Said(alias=True), query(NAMES[4], 1, 7, 0x0100, 0), id="a service that is somebody else's"),
+        pytest.param(Said(is_truncated=True), PLAIN, id="cut short"),
+    ],
+)
+def test_what_must_be_changed_is_the_exchange_s(said: Said, data: bytes) -> None:
+    """The fresh path asks, and hands what it is told to the exchange."""
+    compare([says(said), asks(data, SOURCES[0]), passes(1.5), asks(data, SOURCES[0])])
+
+
+def test_another_pod_s_first_question_leaves_what_is_remembered_alone() -> None:
+    """Nothing is learnt or aimed for it anew: with many pods and names that would cost as much as the grant itself."""
+    found = []
+
+    async def look(one: OneWay) -> None:
+        if one.hot is not None:
+            (plan,) = one.hot._kins[SOURCES[0]].plans.values()
+            found.append((plan, plan.age, plan.shot))
+
+    compare([asks(PLAIN, SOURCES[0], 3), look, passes(1.5), asks(PLAIN, SOURCES[1]), look])
+
+    before, after = found
+    assert before == after
+    assert before[2] is not None
+
+
+@pytest.mark.parametrize(
     "happens",
     [
         pytest.param(changes(3), id="a rule denies the name's address"),
