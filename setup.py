@@ -13,7 +13,7 @@ POLICY = ("ledger", "lease", "snapshot", "grants", "index", "protected", "turns"
 FORWARDER = (
     *("service", "wire", "records", "aliases", "answer", "cache", "events", "inquiry", "health", "timers", "admission", "perform"),
     *("upstreams", "upstream_udp", "bursts", "vigil", "line", "listener_udp", "datagrams", "edns", "account", "respond", "exchange"),
-    *("release", "rewrite"),
+    *("release", "rewrite", "server"),
 )
 ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge", "state", "cuts", "targets")
 HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/audit/backlog.py", "dnsfw/audit/pipeline.py")

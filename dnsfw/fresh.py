@@ -39,7 +39,6 @@ MOST_PARENTS: Final = 2048
 MOST_VERDICTS: Final = 4096
 """Remembered of each; more, and all of them are forgotten."""
 
-_new: Final = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
 _NOTHING_GRANTED: Final = Granted(inf, MAX_TTL, 0)
 _WITHOUT_MBZ: Final = tuple(bytes((octet & ~wire.MBZ,)) for octet in range(256))
 
@@ -192,7 +191,7 @@ class Fresh:
         if (entry := self._cache.find(shared_key, now)) is None:
             performer.take(flight)
             head, tail = flight.shape.ask
-            asked = _new(UpstreamQuery, (head + key + tail, key, shared_key, flight.source, None))
+            asked = UpstreamQuery(head + key + tail, key, shared_key, flight.source)
             performer.upstreams.ask(asked, now + self._patience, flight.on_outcome)
             return Taken.ASKED
         received = entry.received
@@ -210,8 +209,9 @@ class Fresh:
     def on_outcome(self, flight: Flight, outcome: Outcome) -> None:
         performer, subject = self._performer, flight.who.subject
         if flight.is_common and isinstance(outcome, Reply) and self._is_current(subject):
-            received = performer.parse(flight.key, flight.shared_key, outcome)
-            if isinstance(received, events.Received) and self._is_taken_on(flight, received, self._now()):
+            now = self._now()
+            received = performer.parse(flight.key, flight.shared_key, outcome, now)
+            if isinstance(received, events.Received) and self._is_taken_on(flight, received, now):
                 return
         performer.on_outcome(flight, outcome)
 
@@ -361,9 +361,11 @@ def _response(flight: Flight, received: events.Received, ttl_cap: int) -> bytes 
         patched = bytearray(data)
         respond.patch_ttls(patched, data, answer, respond.Aging(flight.age, ttl_cap))
         data = bytes(patched)
-    flags = data[2:4] if not data[3] & wire.MBZ else data[2:3] + _WITHOUT_MBZ[data[3]]
     more = (1 if shape.opt else 0) - (1 if opt_end else 0)
-    counts = data[4:12] if not more else data[4:10] + ((data[10] << 8 | data[11]) + more).to_bytes(2, "big")
+    if more or data[3] & wire.MBZ:
+        head = data[2:3] + _WITHOUT_MBZ[data[3]] + data[4:10] + ((data[10] << 8 | data[11]) + more).to_bytes(2, "big")
+    else:
+        head = data[2 : wire.HEADER_SIZE]
     records = data[answer.question_end : opt_start or answer.end]
-    response = b"".join((asked[:2], flags, counts, asked[wire.HEADER_SIZE : flight.end], records, shape.opt))
+    response = b"".join((asked[:2], head, asked[wire.HEADER_SIZE : flight.end], records, shape.opt))
     return response if len(response) <= shape.limit else None

@@ -18,11 +18,16 @@ from dnsfw.policy.snapshot import Permit, Snapshot, Subject
 FOREVER: Final[Instant] = float("inf")
 
 
-class Ask(NamedTuple):
-    subject: Subject
-    name: Name
-    addresses: tuple[bytes, ...]
-    ttl: int
+class Ask:
+    """Compiled, a class of our own costs a third of a named tuple."""
+
+    __slots__ = ("addresses", "name", "subject", "ttl")
+
+    def __init__(self, subject: Subject, name: Name, addresses: tuple[bytes, ...], ttl: int) -> None:
+        self.subject = subject
+        self.name = name
+        self.addresses = addresses
+        self.ttl = ttl
 
 
 class Wanted(NamedTuple):
@@ -64,7 +69,8 @@ def wanted_of(ask: Ask, now: Instant) -> Iterator[Wanted]:
         for permit in policy.judge(ask.name, address):
             if permit.limits is not limits:
                 limits = permit.limits
-                bound, until = answer_bound(ask.ttl, limits), now + lease(ask.ttl, limits)
+                bound = answer_bound(ask.ttl, limits)
+                until = now + lease(bound, limits)
             yield Wanted(address, permit, now + bound, until, bound)
 
 

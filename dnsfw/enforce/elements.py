@@ -3,8 +3,7 @@
 Pure.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from math import ceil
+from collections.abc import Callable, Collection
 from typing import Final
 
 from dnsfw.clock import Instant
@@ -44,7 +43,7 @@ def element_place(layout: Layout, source: bytes, destination: bytes, piece: Piec
     return layout.set_of_piece(family_of(source), piece), element_key(source, destination, piece)
 
 
-def ends_of(layout: Layout, size: int, pieces: tuple[Piece, ...]) -> Sequence[tuple[Set, bytes]]:
+def ends_of(layout: Layout, size: int, pieces: tuple[Piece, ...]) -> tuple[tuple[Set, bytes], ...]:
     """`element_place` of each piece but for the two addresses, of `size` octets each.
 
     Remembered by the permit's own tuple, which is kept beside it so that its id stays its own: to hash it takes 1 µs.
@@ -61,12 +60,14 @@ def ends_of(layout: Layout, size: int, pieces: tuple[Piece, ...]) -> Sequence[tu
 
 def timeout_ms(until: Instant, now: Instant) -> int:
     """Never 0, which nftables reads as "never expires"."""
-    return max(1, ceil((until - now) * 1000))
+    exact = (until - now) * 1000
+    whole = int(exact)
+    return max(1, whole + 1 if exact > whole else whole)  # ceil, in a tenth of its time where compiled
 
 
 def row_changes(  # noqa: PLR0917 -- one row's before and after; names would hide the symmetry at the places that call it
     layout: Layout,
-    sources: Iterable[bytes],
+    sources: tuple[bytes, ...],
     destination: bytes,
     before: Row,
     after: Row,
@@ -102,7 +103,7 @@ def row_changes(  # noqa: PLR0917 -- one row's before and after; names would hid
 
 
 def first_claim(  # noqa: PLR0917 -- as row_changes
-    layout: Layout, sources: Iterable[bytes], destination: bytes, claim: Claim, number: int, now: Instant
+    layout: Layout, sources: tuple[bytes, ...], destination: bytes, claim: Claim, number: int, now: Instant
 ) -> list[Change]:
     """`row_changes` for what nearly every grant is: nothing stood there. 4 µs, where the comparison takes 14."""
     mark, timeout, size = mark_of(layout, number), timeout_ms(claim.until, now), len(destination)

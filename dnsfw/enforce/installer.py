@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from dnsfw.clock import Instant
 from dnsfw.enforce.asked import FOREVER, Ask, Wanted, held, refusal_of, wanted_of
@@ -84,7 +84,7 @@ class Installer:
 
     def _must_wait(self, subject: Subject, name: Name, addresses: Sequence[bytes], ttl: int, then: Told) -> bool:
         """Whether it needs a transaction; else `then` has been told."""
-        ask = _new(Ask, (subject, name, tuple(addresses), ttl))
+        ask = Ask(subject, name, tuple(addresses), ttl)
         settled: GrantOutcome | None = self._refusal(subject)
         is_whole = len(ask.addresses) <= PART_ADDRESSES
         if settled is None and is_whole and self._is_known(ask):
@@ -235,7 +235,7 @@ class Installer:
         if len(ask.addresses) != 1 or state.deferred or state.cut or len(ask.addresses[0]) not in subject.sizes:
             return None
         address, uid = ask.addresses[0], subject.uid
-        key = _new(RowKey, (uid, address))
+        key = cast("RowKey", (uid, address))  # equal to it, and looked up like it
         known, fresh = self._ledger.addresses_of(uid), batch.fresh.get(uid, 0)
         if address in known or key in batch.rows or not self._has_room(len(known) + fresh, len(batch.rows)):
             return None
@@ -245,7 +245,7 @@ class Installer:
         if (number := self._numbers.of_rule(uid, permit.rule)) is None:
             return None
         ttl = answer_bound(ask.ttl, permit.limits)
-        claim = _new(Claim, (permit, ask.name, now + lease(ask.ttl, permit.limits)))
+        claim = _new(Claim, (permit, ask.name, now + lease(ttl, permit.limits)))
         batch.changes += first_claim(state.layout, subject.sources, address, claim, number, now)
         batch.rows[key] = (claim,)
         batch.fresh[uid] = fresh + 1
@@ -307,7 +307,7 @@ class Installer:
 
 def parts_of(ask: Ask) -> Iterator[Ask]:
     for start in range(0, len(ask.addresses), PART_ADDRESSES):
-        yield ask._replace(addresses=ask.addresses[start : start + PART_ADDRESSES])
+        yield Ask(ask.subject, ask.name, ask.addresses[start : start + PART_ADDRESSES], ask.ttl)
 
 
 def gather(count: int, then: Told) -> Told:

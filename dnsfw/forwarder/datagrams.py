@@ -44,6 +44,7 @@ class Datagrams:
         self._received = memoryview(self._headers).cast("I")[_HEADER.size // _INT :: _DATAGRAM.size // _INT]  # octets that came, by slot
         self._sizes: list[int] = []
         self._to_send = memoryview(self._spans).cast("L")
+        self._lengths = [octets] * count  # as they stand there: most datagrams are as long as the last one in their place
         # Kept: to make a slice takes as long as to cut by it.
         self._name_cuts = [slice(slot * self._name_size, (slot + 1) * self._name_size) for slot in range(count)]
         self._cuts: list[list[slice | None]] = [[None] * _OFTEN for _ in range(count)]
@@ -77,7 +78,8 @@ class Datagrams:
         size = len(datagram)
         self._data[self._cut(slot, size)] = datagram
         self._names[self._name_cuts[slot]] = name
-        self._to_send[2 * slot + 1] = size
+        if self._lengths[slot] != size:
+            self._lengths[slot] = self._to_send[2 * slot + 1] = size
 
     def send(self, descriptor: int, count: int) -> int:
         """How many of the first `count` were taken; OSError where the very first was not."""

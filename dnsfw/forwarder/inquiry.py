@@ -6,35 +6,41 @@ Always true: its waiters are told exactly once.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from dnsfw.clock import Instant
 from dnsfw.forwarder.timers import Timer, Waiting
 from dnsfw.policy.reasons import Reason
 
 
-class UpstreamQuery(NamedTuple):
+class UpstreamQuery:
     """`message` as upstream gets it, but for its id, which is 0; `key` is its question; `shared_key`: who asks the same shares the answer.
 
     source: whose turn its answer takes. exact: the question in the letters' case that an answer must have, if it must.
     """
 
-    message: bytes
-    key: bytes
-    shared_key: bytes
-    source: str = ""
-    exact: bytes | None = None
+    __slots__ = ("exact", "key", "message", "shared_key", "source")
+
+    def __init__(self, message: bytes, key: bytes, shared_key: bytes, source: str = "", exact: bytes | None = None) -> None:
+        self.message = message
+        self.key = key
+        self.shared_key = shared_key
+        self.source = source
+        self.exact = exact
 
 
-class Reply(NamedTuple):
+class Reply:
     """An answer to the very question, from the upstream that was asked. `took` is in seconds, of the joined question's whole way.
 
     Has TC only if the upstream could not be had over TCP.
     """
 
-    data: bytes
-    server: str
-    took: float
+    __slots__ = ("data", "server", "took")
+
+    def __init__(self, data: bytes, server: str, took: float) -> None:
+        self.data = data
+        self.server = server
+        self.took = took
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,11 @@ class Inquiry(Waiting):
 
     def __init__(self, query: UpstreamQuery, order: tuple[int, ...], asked_at: Instant, deadline: Instant, waiter: Waiter) -> None:
         super().__init__()
-        self.message, self.key, self.shared_key, self.source, self.exact = query
+        self.message = query.message
+        self.key = query.key
+        self.shared_key = query.shared_key
+        self.source = query.source
+        self.exact = query.exact
         self.order = order
         self.asked_at = asked_at
         self.deadline = deadline

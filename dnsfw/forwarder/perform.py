@@ -300,17 +300,16 @@ class Performer:
             self.run(call, events.UpstreamFailed(outcome.reason))
             return
         query = call.exchange.query
-        received = self.parse(query.key, query.shared_key, outcome)
+        received = self.parse(query.key, query.shared_key, outcome, self._clock.now())
         if isinstance(received, Malformed):
             self.run(call, events.UpstreamFailed(Reason.MALFORMED_ANSWER))
         else:
             self.run(call, events.Replied(received, self.identity(call.source)))
 
-    def parse(self, key: bytes, shared_key: bytes, reply: Reply) -> events.Received | Malformed:
+    def parse(self, key: bytes, shared_key: bytes, reply: Reply, now: Instant) -> events.Received | Malformed:
         """Once for all who share it: upstreams tells them one after the other."""
         if self._parsed is not None and self._parsed[0] is reply:
             return self._parsed[1]
-        now = self._clock.now()
         answer = parse_response(reply.data, key)
         received = answer if isinstance(answer, Malformed) else _new(events.Received, (reply.data, answer, now))
         if isinstance(received, events.Received):

@@ -160,9 +160,9 @@ class TcpLane:
         if connection is None:
             self._on_failed(inquiry)
             return
-        message_id = self._random() >> 16
+        message_id = self._random.draw() >> 16
         while message_id in connection.table:
-            message_id = self._random() >> 16
+            message_id = self._random.draw() >> 16
         connection.ask(inquiry, message_id, self._clock.now())
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ class RandomWords:
     def __init__(self) -> None:
         self._words: list[int] = []
 
-    def __call__(self) -> int:
+    def draw(self) -> int:
         if not self._words:
             self._words = list(array("I", os.urandom(4096)))
         return self._words.pop()
@@ -137,7 +137,7 @@ class UdpPool:
 
         is_later: it leaves with `leave`.
         """
-        word = self._random()
+        word = self._random.draw()
         if not self._left or now > self._run_ends:
             self._slot, self._left, self._run_ends = word & (self._limits.sockets - 1), RUN, now + RUN_S
         self._left -= 1
@@ -146,7 +146,7 @@ class UdpPool:
             carrier = self._renew(self._slot, now)
         message_id = word >> 16
         while message_id in carrier.table:
-            message_id = self._random() >> 16
+            message_id = self._random.draw() >> 16
         carrier.table[message_id] = inquiry
         carrier.uses += 1
         carrier.live += 1

@@ -26,7 +26,6 @@ from dnsfw.forwarder.upstream_udp import LOCAL_ERRNOS, PoolLimits
 from dnsfw.forwarder.vigil import Vigil
 from dnsfw.policy.reasons import Reason
 
-_new: Final = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
 TC_BIT: Final = 0x02  # of the header's third byte
 # ". NS" without recursion: any server says something to that from memory.
 PROBE: Final = UpstreamQuery(bytes.fromhex("0000000000010000000000000000020001"), bytes.fromhex("0000020001"), b"")
@@ -139,7 +138,7 @@ class Upstreams:
         server.answers += 1
         if server.health.heard(now):
             self._reorder()
-        reply = _new(Reply, (data, server.label, now - inquiry.asked_at))
+        reply = Reply(data, server.label, now - inquiry.asked_at)
         if data[2] & TC_BIT and not inquiry.is_over_tcp:
             inquiry.fallback = reply
             self._over_tcp(inquiry, server, now)

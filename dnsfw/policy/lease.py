@@ -20,7 +20,7 @@ def answer_bound(ttl: int, limits: LeaseLimits) -> int:
     return max(limits.min_seconds, min(effective_ttl(ttl), limits.max_seconds))
 
 
-def lease(ttl: int, limits: LeaseLimits) -> int:
-    """How long the kernel keeps an address that was answered with this TTL."""
+def lease(bound: int, limits: LeaseLimits) -> int:
+    """How long the kernel keeps an address that was answered with at most this TTL (`answer_bound`)."""
     # nftables reads timeout 0 as "never expires" (design §2), and all of the TTL, the minimum and the grace may be 0.
-    return max(1, answer_bound(ttl, limits) + limits.grace_seconds)
+    return max(1, bound + limits.grace_seconds)

@@ -27,7 +27,7 @@ def test_it_begins_with_the_first_try_at_the_first_upstream() -> None:
     """Of the order that it is given; nothing has been sent, heard or timed yet."""
     begun = inquiry([], 2, 0, 1)
 
-    assert (begun.message, begun.key, begun.shared_key, begun.source, begun.exact) == QUERY
+    assert (begun.message, begun.key, begun.shared_key, begun.source, begun.exact) == (b"message", b"key", b"shared", "10.1.0.5", b"eXaCt")
     assert (begun.order, begun.turn, begun.resends, begun.server) == ((2, 0, 1), 0, 0, 2)
     assert (begun.asked_at, begun.tried_at, begun.deadline) == (T0, T0, T0 + 4)
     assert (begun.is_over_tcp, begun.is_done, begun.fallback, begun.timer) == (False, False, None, None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsfw.policy.turns import Turns
+from dnsfw.policy.turns import MOST_RESTING, Turns
 
 
 def test_one_thing_waits_for_one_of_each() -> None:
@@ -43,10 +43,23 @@ def test_what_was_taken_leaves_no_trace() -> None:
         turns.put("crowd", number)
         assert turns.take() == number - 3
 
-    things = turns._waiting["crowd"]._things
+    things = turns._queues["crowd"]._things
     assert len(things) < 3 + 64
     assert [thing for thing in things if thing is not None] == [997, 998, 999]
     assert turns.take_all(lambda _: True) == [997, 998, 999]
+
+
+def test_owners_without_anything_waiting_are_kept_up_to_a_bound() -> None:
+    """Ever new owners fill nothing; those who wait do not count, and whoever was let go comes back like anybody."""
+    turns: Turns[int] = Turns(2, 4_000)
+    for owner in range(MOST_RESTING + 50):
+        turns.put(owner, owner)
+    assert (turns.owners, len(turns._queues)) == (MOST_RESTING + 50, MOST_RESTING + 50)
+
+    assert [turns.take() for _ in range(MOST_RESTING + 50)] == [*range(MOST_RESTING + 50)]
+    assert (turns.owners, len(turns._queues)) == (0, MOST_RESTING)
+    assert all(turns.put(owner, owner) for owner in (MOST_RESTING + 49, 0))
+    assert (turns.owners, turns.take_all(lambda _: True), len(turns._queues)) == (2, [MOST_RESTING + 49, 0], MOST_RESTING)
 
 
 def test_an_owner_has_a_bound_of_its_own() -> None:
