@@ -15,7 +15,7 @@ FORWARDER = (
     *("upstreams", "upstream_udp", "bursts", "vigil", "line", "listener_udp", "datagrams", "edns", "account", "respond", "exchange"),
     *("release", "rewrite", "server"),
 )
-ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge", "state", "cuts", "targets")
+ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge", "state", "cuts", "targets", "layout")
 HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/audit/backlog.py", "dnsfw/audit/pipeline.py")
 NFT = ("changes", "codec", "elements", "socket", "netlink")
 

@@ -16,12 +16,13 @@ from typing import Final, NamedTuple
 from dnsfw.audit.record import Asker, Own, PartsSink, Verdict
 from dnsfw.clock import Clock, Instant, WallTime
 from dnsfw.enforce.asked import View
-from dnsfw.forwarder import events, respond, wire
+from dnsfw.forwarder import respond, wire
 from dnsfw.forwarder.account import REFUSED, UDP, Sender, decision_of, listed, reason_of, rule_of
 from dnsfw.forwarder.aliases import MAX_TTL
 from dnsfw.forwarder.answer import NO_TTL, Answer
 from dnsfw.forwarder.cache import age_at
 from dnsfw.forwarder.edns import opt_record
+from dnsfw.forwarder.events import GrantsSettled, Identified, Received, Replied
 from dnsfw.forwarder.exchange import BLOCKED, LEAST_RECORD, REFUSAL_RCODES, Exchange
 from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.line import FEW
@@ -107,7 +108,7 @@ class Flight(Call):
         self.wait = None
         self.is_taken = False
         self._exchange = None
-        self.received: events.Received | None = None
+        self.received: Received | None = None
         self.age = 0
         self.is_cached = False
         self.begun: Instant
@@ -211,11 +212,11 @@ class Fresh:
         if flight.is_common and isinstance(outcome, Reply) and self._is_current(subject):
             now = self._now()
             received = performer.parse(flight.key, flight.shared_key, outcome, now)
-            if isinstance(received, events.Received) and self._is_taken_on(flight, received, now):
+            if isinstance(received, Received) and self._is_taken_on(flight, received, now):
                 return
         performer.on_outcome(flight, outcome)
 
-    def _is_taken_on(self, flight: Flight, received: events.Received, now: Instant) -> bool:
+    def _is_taken_on(self, flight: Flight, received: Received, now: Instant) -> bool:
         if self._is_plain(received.answer, flight):
             self._grant(flight, received, now)
             return True
@@ -224,7 +225,7 @@ class Fresh:
             return True
         return False
 
-    def _pass_on(self, flight: Flight, received: events.Received, now: Instant) -> bool:
+    def _pass_on(self, flight: Flight, received: Received, now: Instant) -> bool:
         """What needs no grant leaves at once; False, and nothing has happened, where that is the exchange's."""
         if (response := _response(flight, received, MAX_TTL)) is None:
             return False
@@ -233,7 +234,7 @@ class Fresh:
         self._keep(flight, received.answer, _NOTHING_GRANTED, 0)
         return True
 
-    def _grant(self, flight: Flight, received: events.Received, now: Instant) -> None:
+    def _grant(self, flight: Flight, received: Received, now: Instant) -> None:
         flight.received, flight.replied_at = received, now
         answer = received.answer
         request = self._request_now if len(self._performer.in_flight) <= FEW else self._request
@@ -244,7 +245,7 @@ class Fresh:
         if received is not None and flight.is_common and isinstance(outcome, Granted) and self._is_current(flight.who.subject):
             response = _response(flight, received, outcome.ttl)
         if received is None or response is None or not isinstance(outcome, Granted):
-            performer.run(flight, events.GrantsSettled(outcome, performer.identity(flight.source)))
+            performer.run(flight, GrantsSettled(outcome, performer.identity(flight.source)))
             return
         flight.way.send(response, flight.address)
         self._keep(flight, received.answer, outcome, int((self._now() - flight.replied_at) * 1e6))
@@ -256,9 +257,9 @@ class Fresh:
         if isinstance(query, wire.Rejected):
             raise AssertionError("was read before")
         exchange = Exchange(query, Sender(source=flight.source, transport=UDP, at=flight.at), self._settings, flight.begun)
-        exchange.handle(events.Identified(flight.who.subject), flight.begun)
+        exchange.handle(Identified(flight.who.subject), flight.begun)
         if flight.received is not None:
-            exchange.handle(events.Replied(flight.received, flight.who.subject, flight.age, flight.is_cached), flight.replied_at)
+            exchange.handle(Replied(flight.received, flight.who.subject, flight.age, flight.is_cached), flight.replied_at)
         return exchange
 
     def _refuse(  # noqa: PLR0917 -- names cost 1 µs
@@ -351,7 +352,7 @@ def _shape_of(data: bytes, refusal_rcode: int) -> Shape | None:
     return Shape(bits, (asked[: wire.HEADER_SIZE], asked[end:]), (refused[2 : wire.HEADER_SIZE], refused[end:]), opt, query.udp_limit)
 
 
-def _response(flight: Flight, received: events.Received, ttl_cap: int) -> bytes | None:
+def _response(flight: Flight, received: Received, ttl_cap: int) -> bytes | None:
     """`respond.make_response`; None where upstream's OPT is not last, or the client does not take that much."""
     data, answer, shape, asked = received.data, received.answer, flight.shape, flight.data
     opt_start, opt_end = answer.opt

@@ -34,6 +34,8 @@ from dnsfw.policy.snapshot import Permit, Policy, Snapshot, Stance, Subject
 
 MOST_PLANS = 16_384  # not final, nor is any bound that tests make small: compiled code would not see theirs
 """Questions remembered, about 2 kB each; more than that, and all are forgotten."""
+OFTEN: Final = 2
+"""Shots of a plan within a second that make it worth to aim it again at once."""
 MOST_OCTETS: Final = 300
 """Of a query that is worth remembering: header, name, type and class, and a small OPT."""
 
@@ -67,18 +69,20 @@ class Shot:
 class Plan:
     """One question under one policy, for one cached message. `shot` is for this `age`; None where the exchange is needed after all.
 
-    need: the first of the last shot's, at any age.
+    need: the first of the last shot's, at any age. count: shots at this age. seen: the newest age that was asked at.
     """
 
-    __slots__ = ("age", "entry", "name", "need", "query", "received_at", "shot")
+    __slots__ = ("age", "count", "entry", "name", "need", "query", "received_at", "seen", "shot")
 
-    def __init__(self, query: Query, entry: Entry) -> None:
+    def __init__(self, query: Query, entry: Entry, now: Instant) -> None:
         self.query = query
         self.name: Name = query.name
         self.entry = entry
         self.received_at = entry.at
         self.need: Need | None = None
         self.age = -1
+        self.seen = age_at(now, entry.at)
+        self.count = 0
         self.shot: Shot | None = None
 
 
@@ -131,8 +135,7 @@ class Hot:
     def _shoots(self, plan: Plan, kin: Kin, uid: PodUid, data: bytes, way: Way, address: ClientAddress) -> bool:  # noqa: PLR0917 -- names cost 1 µs
         now = self._now()
         if (age := age_at(now, plan.received_at)) != plan.age:
-            # For a pod that asks for this name for the first time it would be in vain, and cost as much as its grant.
-            if (need := plan.need) is not None and self._ledger.ends(uid, need.address, need.permit, plan.name) < now:
+            if not self._is_worth_it(plan, kin, age, now):
                 return False
             self._aim(plan, kin.who.subject, age, now)
         if (shot := plan.shot) is None:
@@ -144,10 +147,21 @@ class Hot:
             return False
         at = self._wall()
         self.shots += 1
+        plan.count += 1
         way.send(data[:2] + shot.response, address)
         shot.tally.count += 1
         self._sink((at, kin.who.packed, shot.verdict, shot.own))
         return True
+
+    def _is_worth_it(self, plan: Plan, kin: Kin, age: int, now: Instant) -> bool:
+        """Whether to aim costs less than it saves: as much as five questions by the fresh path, if there is one for this pod."""
+        if (need := plan.need) is not None and self._ledger.ends(kin.who.subject.uid, need.address, need.permit, plan.name) < now:
+            return False  # the pod's first question for this name, mostly: what it needs is a grant
+        if plan.seen == age or not kin.is_enforced:
+            return True
+        # The first at this age: most names are asked for less than once a second, and those that are not were not a second ago.
+        was_often, plan.seen, plan.count = plan.count >= OFTEN, age, 0
+        return was_often
 
     def _asks(self, data: bytes, kin: Kin, source: str, way: Way, address: ClientAddress) -> bool:
         taken = self.fresh.ask(data, kin.who, way, address)
@@ -171,7 +185,7 @@ class Hot:
             self._forget()
             return
         self._count += data[2:] not in kin.plans
-        kin.plans[data[2:]] = Plan(query, entry)
+        kin.plans[data[2:]] = Plan(query, entry, self._now())
 
     def _forget(self) -> None:
         self._snapshot = self._state.snapshot

@@ -28,6 +28,10 @@ _MAX_TIMEOUT_MS: Final = 1 << 50
 ROOM: Final = 0xFFFF - 4
 """Octets in the attribute that lists the elements."""
 _HEAD: Final = struct.Struct("=HH")
+_MARK_HEAD: Final = _HEAD.pack(12, DATA | codec.NESTED) + _HEAD.pack(8, VALUE)
+_TIMEOUT_HEAD: Final = _HEAD.pack(12, TIMEOUT)
+_EXPIRATION_HEAD: Final = _HEAD.pack(12, EXPIRATION)
+_MOST_VALUES: Final = 4096
 _NFTABLES: Final = codec.NFTABLES << 8
 _FLAGS_OF: Final = {NEW: codec.REQUEST | codec.CREATE, DELETE: codec.REQUEST, DESTROY: codec.REQUEST}
 _LAST_FLAGS: Final = {kind: flags | codec.ACK for kind, flags in _FLAGS_OF.items()}
@@ -42,9 +46,11 @@ class SetCoder:
         "_is_plain",
         "_key_length",
         "_named",
+        "_run",
         "_singles",
         "_timed",
         "_untimed",
+        "_values",
         "address",
         "first_element",
         "of",
@@ -60,6 +66,8 @@ class SetCoder:
         self._named = _template_of_key(of)
         self.read = reader(of)
         """The elements in the messages of a dump; expired ones left out."""
+        self._run = _run_of(of)
+        self._values: dict[int, bytes] = {}
         self._family = codec.FAMILIES[of.table.family]
         self._head = struct.Struct(f"=IHHIIBBBB{len(self.address)}sHH")
         self.first_element = self._head.size
@@ -84,9 +92,11 @@ class SetCoder:
 
     def pack_run(self, changes: Sequence[Change]) -> bytes | None:
         """Plain timed elements of this set, each with another key, as they stand in one message; None: not all of them are that."""
-        timed, of, length, packed, keys = self._timed, self.of, self._key_length, [], set()
+        of, length, parts, keys = self.of, self._key_length, [], set()
         if not (self._is_plain and of.has_timeout and of.data == "mark"):
             return None
+        before, middle, pack_timeout = self._run
+        last_timeout, tail = -1, b""
         for change in changes:
             if type(change) is not Add:
                 return None
@@ -95,10 +105,25 @@ class SetCoder:
                 return None
             if not MIN_TIMEOUT_MS <= timeout_ms < _MAX_TIMEOUT_MS or not 0 <= data <= 0xFFFF_FFFF:
                 return None
-            packed.append(timed(key, data, timeout_ms))
+            if timeout_ms != last_timeout:  # what was asked in one turn mostly has one TTL
+                last_timeout, tail = timeout_ms, pack_timeout(_TIMEOUT_HEAD, timeout_ms, _EXPIRATION_HEAD, timeout_ms)
+            if (value := self._values.get(data)) is None:
+                value = self._value_of(data)
+            parts.append(before)
+            parts.append(key)
+            parts.append(middle)
+            parts.append(value)
+            parts.append(tail)
             keys.add(key)
-        elements = b"".join(packed)
-        return elements if len(elements) <= ROOM and len(keys) == len(packed) else None
+        elements = b"".join(parts)
+        return elements if len(elements) <= ROOM and len(keys) == len(changes) else None
+
+    def _value_of(self, data: int) -> bytes:
+        """A mark as it stands in an element, remembered: a mark is of a pod and a rule, and each answer of theirs bears it."""
+        if len(self._values) >= _MOST_VALUES:
+            self._values.clear()
+        value = self._values[data] = data.to_bytes(4, sys.byteorder)
+        return value
 
     def message(self, kind: int, seq: int, elements: bytes, *, is_last: bool) -> bytes:
         """A message that does one thing to packed elements; the last one of a transaction asks for the acknowledgement."""
@@ -145,10 +170,8 @@ def _template(of: Set, *, is_timed: bool) -> Callable[[bytes, Data, int], bytes]
     size = of.key_length
     gap = -size % 4
     is_mark = of.data == "mark"
-    whole = 12 + size + gap + (12 if is_mark else 0) + (24 if is_timed else 0)
-    head = _HEAD.pack(whole, 1 | codec.NESTED) + _HEAD.pack(8 + size + gap, KEY | codec.NESTED) + _HEAD.pack(4 + size, VALUE)
-    mark = _HEAD.pack(12, DATA | codec.NESTED) + _HEAD.pack(8, VALUE)
-    timeout, expiration = _HEAD.pack(12, TIMEOUT), _HEAD.pack(12, EXPIRATION)
+    head = _key_head(of, (12 if is_mark else 0) + (24 if is_timed else 0))
+    mark, timeout, expiration = _MARK_HEAD, _TIMEOUT_HEAD, _EXPIRATION_HEAD
     pack = struct.Struct(f">12s{size}s{gap}x" + ("8s4s" if is_mark else "") + ("4sQ4sQ" if is_timed else "")).pack
     order = sys.byteorder
 
@@ -167,10 +190,20 @@ def _template(of: Set, *, is_timed: bool) -> Callable[[bytes, Data, int], bytes]
 
 
 def _template_of_key(of: Set) -> Callable[[bytes], bytes]:
+    head, gap = _key_head(of, 0), bytes(-of.key_length % 4)
+    return lambda key: head + key + gap
+
+
+def _run_of(of: Set) -> tuple[bytes, bytes, Callable[[bytes, int, bytes, int], bytes]]:
+    """Of a timed element with a mark: what stands before its key, and between key and mark; what packs the rest."""
+    return _key_head(of, 12 + 24), bytes(-of.key_length % 4) + _MARK_HEAD, struct.Struct(">4sQ4sQ").pack
+
+
+def _key_head(of: Set, behind: int) -> bytes:
+    """What stands before the key of an element with so many octets behind it."""
     size = of.key_length
-    gap = -size % 4
-    head = _HEAD.pack(12 + size + gap, 1 | codec.NESTED) + _HEAD.pack(8 + size + gap, KEY | codec.NESTED) + _HEAD.pack(4 + size, VALUE)
-    return lambda key: head + key + bytes(gap)
+    padded = size + -size % 4
+    return _HEAD.pack(12 + padded + behind, 1 | codec.NESTED) + _HEAD.pack(8 + padded, KEY | codec.NESTED) + _HEAD.pack(4 + size, VALUE)
 
 
 def spell_out(of: Set, key: bytes, data: Data, timeout_ms: int | None, key_end: bytes | None, *, is_named_only: bool = False) -> bytes:

@@ -9,7 +9,7 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from dnsfw.audit import frames
-from dnsfw.audit.record import Gap, Parts
+from dnsfw.audit.record import Asker, Gap, Own, Parts, Verdict
 
 # Frames under way at once, some 2.5 MB: enough to keep the writer busy, little enough for the transport to copy.
 _WINDOW: Final = 64
@@ -32,7 +32,10 @@ class Backlog:
     def __init__(self, limit: int, batch: int) -> None:
         self._limit = limit
         self._batch = batch
-        self._buffer: list[Parts] = []
+        self._times: list[float] = []  # and the other columns: to turn records into columns once a batch costs as much as marshal
+        self._askers: list[Asker | bytes] = []
+        self._verdicts: list[Verdict] = []
+        self._own: list[Own | bytes] = []
         self._ready: deque[_Batch] = deque()
         self._sent: deque[_Batch] = deque()
         self._number = 0
@@ -45,15 +48,19 @@ class Backlog:
 
     @property
     def queued(self) -> int:
-        return self._unwritten + len(self._buffer)
+        return self._unwritten + len(self._times)
 
     def add(self, record: Parts) -> int:
         """How many records wait to become a batch; 0 when they just did, or when the record was lost."""
         if self._is_full:
             self._lose(1, record[0], record[0])
             return 0
-        self._buffer.append(record)
-        if (waiting := len(self._buffer)) < self._batch:
+        at, asker, verdict, own = record
+        self._times.append(at)
+        self._askers.append(asker)
+        self._verdicts.append(verdict)
+        self._own.append(own)
+        if (waiting := len(self._times)) < self._batch:
             return waiting
         self.cut()
         return 0
@@ -76,17 +83,18 @@ class Backlog:
 
     def cut(self) -> None:
         """Make a batch of what has gathered."""
-        if not self._buffer:
+        if not self._times:
             return
-        records, self._buffer = self._buffer, []
+        times, columns = self._times, [self._times, self._askers, self._verdicts, self._own]
+        self._times, self._askers, self._verdicts, self._own = [], [], [], []
         try:
-            data = frames.pack_records(self._number + 1, records)
+            data = frames.pack_columns(self._number + 1, columns)
         except (ValueError, TypeError):
             # Somebody's record holds what it must not; that the sink never raises is worth more than this batch.
-            self.lost += len(records)
-            self._enqueue_gap(Gap(records[0][0], records[-1][0], len(records), "unusable records"))
+            self.lost += len(times)
+            self._enqueue_gap(Gap(times[0], times[-1], len(times), "unusable records"))
             return
-        self._enqueue(len(records), data)
+        self._enqueue(len(times), data)
         self._is_full = self._unwritten + self._batch > self._limit
 
     def close(self) -> None:

@@ -45,8 +45,9 @@ def whole_part(packed: bytes) -> Part:
     return whole
 
 
-def pack_records(number: int, records: Sequence[Parts]) -> bytes:
-    return _packed(number, RECORDS, _columns(records))
+def pack_columns(number: int, columns: list[Any]) -> bytes:
+    """Records as four columns (`record.Parts`, each field's values together)."""
+    return _packed(number, RECORDS, columns)
 
 
 def pack_batch(records: Sequence[Parts]) -> Batch:
@@ -55,7 +56,7 @@ def pack_batch(records: Sequence[Parts]) -> Batch:
 
 
 def wrap_batch(number: int, batch: Batch) -> bytes:
-    """The same to a reader as `pack_records` of what is in it; its records are not looked at."""
+    """The same to a reader as `pack_columns` of what is in it; its records are not looked at."""
     return _packed(number, _WRAPPED, batch.data)
 
 

@@ -4,7 +4,7 @@ Pure. The elements' data are marks, not verdicts: a verdict map is validated as 
 2.3 µs, design §2).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from dnsfw.enforce.settings import EnforceSettings
@@ -63,7 +63,7 @@ class FamilySets:
     any: Set
 
     def all(self) -> tuple[Set, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
+        return tuple(getattr(self, each.name) for each in fields(self))
 
     def grants(self) -> tuple[Set, ...]:
         return (self.port, self.protocol, self.other, self.any)

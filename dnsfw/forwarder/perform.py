@@ -17,6 +17,7 @@ from dnsfw.forwarder.account import Sender
 from dnsfw.forwarder.admission import InFlight, Rate
 from dnsfw.forwarder.answer import Malformed, parse_response
 from dnsfw.forwarder.cache import Cache
+from dnsfw.forwarder.events import Received
 from dnsfw.forwarder.exchange import Exchange, reject, unread
 from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery, Waiter
 from dnsfw.forwarder.listener_udp import ClientAddress, Way
@@ -131,7 +132,7 @@ class Performer:
         self.cache = Cache(settings)
         self._calls = Ring()
         self._waiting: dict[Call, None] = {}
-        self._parsed: tuple[Reply, events.Received | Malformed] | None = None
+        self._parsed: tuple[Reply, Received | Malformed] | None = None
         self.in_flight = InFlight(settings.in_flight_per_pod, MAX_IN_FLIGHT)
         self._queries = Rate(settings.queries_per_second, 1.0)
         self._names = Rate(settings.names_per_minute, 60.0)
@@ -306,14 +307,16 @@ class Performer:
         else:
             self.run(call, events.Replied(received, self.identity(call.source)))
 
-    def parse(self, key: bytes, shared_key: bytes, reply: Reply, now: Instant) -> events.Received | Malformed:
+    def parse(self, key: bytes, shared_key: bytes, reply: Reply, now: Instant) -> Received | Malformed:
         """Once for all who share it: upstreams tells them one after the other."""
         if self._parsed is not None and self._parsed[0] is reply:
             return self._parsed[1]
         answer = parse_response(reply.data, key)
-        received = answer if isinstance(answer, Malformed) else _new(events.Received, (reply.data, answer, now))
-        if isinstance(received, events.Received):
-            self.cache.put(shared_key, received)
+        if isinstance(answer, Malformed):
+            self._parsed = (reply, answer)
+            return answer
+        received: Received = _new(Received, (reply.data, answer, now))
+        self.cache.put(shared_key, received)
         self._parsed = (reply, received)
         return received
 

@@ -94,12 +94,18 @@ def patch_ttls(out: bytearray, message: bytes, answer: Answer, aging: Aging) -> 
     if answer.answer_count > wire.MANY and (size := _tail_size(message, answer)):
         _patch_tail(out, answer, answer.opt[0] or answer.end, size, aging)
         return
-    _patch(out, answer.ttl_offsets[: answer.answer_count], aging)
-    _patch(out, answer.ttl_offsets[answer.answer_count :], aging._replace(cap=MAX_TTL))
+    offsets, count = answer.ttl_offsets, answer.answer_count
+    _patch(out, offsets[:count], aging)
+    if len(offsets) > count:
+        _patch(out, offsets[count:], Aging(aging.age, MAX_TTL))
 
 
 def _patch(out: bytearray, offsets: Sequence[int], aging: Aging) -> None:
     """An answer has few different TTLs: those met before are looked up, 0.2 µs each where working them out takes 0.6."""
+    if len(offsets) == 1:
+        (offset,) = offsets
+        out[offset : offset + wire.TTL_SIZE] = _aged(int.from_bytes(out[offset : offset + wire.TTL_SIZE], "big"), aging)
+        return
     known: dict[bytes, bytes] = {}
     for offset in offsets:
         before = bytes(out[offset : offset + wire.TTL_SIZE])

@@ -171,7 +171,7 @@ def test_every_record_is_written_or_in_a_gap(steps: list[tuple[str, int]], limit
 @given(st.lists(st.integers(1, 4), max_size=6), st.lists(st.integers(1, 200), max_size=20))
 def test_frames_survive_any_split(sizes: list[int], cuts: list[int]) -> None:
     """The pipe may deliver bytes in whatever portions it likes."""
-    packed = [frames.pack_records(number, list(map(parts_of, numbered(size)))) for number, size in enumerate(sizes, 1)]
+    packed = [frames.pack_columns(number, list(zip(*map(parts_of, numbered(size)), strict=True))) for number, size in enumerate(sizes, 1)]
     stream = b"".join(packed) + frames.pack_clean(99)
     reader = FrameReader()
     arrived: list[Frame] = []

@@ -110,11 +110,21 @@ def test_hot_path_gives_what_the_slow_path_gives(said: Said, steps: list[Step], 
     ],
 )
 def test_what_is_asked_again_is_answered_by_the_hot_path(said: Said, source: str) -> None:
-    """The first asking is the slow path's, the second one teaches, the third one is hot; with its own id, and a second older."""
+    """The first asking is upstream's, the second one teaches, the third one is hot; with its own id, and a second older."""
     again = [PLAIN, query(NAMES[0], 1, 0xABCD, 0x0100, 0)]
-    hot = compare([says(said), asks(PLAIN, source), asks(PLAIN, source), passes(1.5), *(asks(data, source) for data in again)])
+    hot = compare([says(said), asks(PLAIN, source, 4), passes(1.5), *(asks(data, source) for data in again)])
 
-    assert hot.hot_answers == 2
+    assert hot.hot_answers == 4
+
+
+def test_what_is_asked_once_a_second_is_not_aimed_each_time() -> None:
+    """Of a pod that has the fresh path, which costs a fifth; whatever is asked twice in a second is hot again."""
+    once = [passes(1.0), asks(PLAIN, SOURCES[0])]
+    hot = compare([asks(PLAIN, SOURCES[0], 3), *once, *once, *once])
+    assert (hot.hot_answers, hot.fresh_answers) == (1, 5)
+
+    hot = compare([asks(PLAIN, SOURCES[0], 3), *once, *once, asks(PLAIN, SOURCES[0])])
+    assert (hot.hot_answers, hot.fresh_answers) == (2, 4)
 
 
 def test_one_pod_teaches_and_the_other_one_still_needs_its_own_grant() -> None:
