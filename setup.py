@@ -17,6 +17,7 @@ FORWARDER = (
 )
 ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge", "state", "cuts", "targets", "layout")
 HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/audit/backlog.py", "dnsfw/audit/pipeline.py")
+WORKERS = ("mirror",)  # only since it is a `View`, which is compiled
 NFT = ("changes", "codec", "elements", "socket", "netlink")
 
 COMPILED = (
@@ -26,6 +27,7 @@ COMPILED = (
     *(f"dnsfw/enforce/{name}.py" for name in ENFORCE),
     *HOT,
     *(f"nft/{name}.py" for name in NFT),
+    *(f"dnsfw/workers/{name}.py" for name in WORKERS),
 )
 
 

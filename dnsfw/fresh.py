@@ -40,6 +40,7 @@ MOST_PARENTS: Final = 2048
 MOST_VERDICTS: Final = 4096
 """Remembered of each; more, and all of them are forgotten."""
 
+_CANARY: Final = CANARY
 _NOTHING_GRANTED: Final = Granted(inf, MAX_TTL, 0)
 _WITHOUT_MBZ: Final = tuple(bytes((octet & ~wire.MBZ,)) for octet in range(256))
 
@@ -177,7 +178,7 @@ class Fresh:
         if not verdict.is_resolved:
             self._refuse(data, end, who, shape, way, address, name, words)
             return Taken.ASKED
-        if verdict.would_refuse or qtype == wire.ANY or name == CANARY or self._is_limited:
+        if verdict.would_refuse or qtype == wire.ANY or name == _CANARY or self._is_limited:
             return Taken.NOT
         flight = Flight(self, data, who, shape, way, address)
         flight.name, flight.key, flight.end, flight.words = name, name + data[name_end:end], end, words

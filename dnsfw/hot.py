@@ -126,7 +126,7 @@ class Hot:
             return False
         performer = self._performer
         uid = kin.who.subject.uid
-        if state.trouble or state.deferred or performer.stopping or performer.in_flight.refusal(uid) is not None:
+        if state.trouble or state.is_behind() or performer.stopping or performer.in_flight.refusal(uid) is not None:
             return False
         if (plan := kin.plans.get(data[2:])) is not None and self._shoots(plan, kin, uid, data, way, address):
             return True

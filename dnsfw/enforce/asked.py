@@ -3,8 +3,8 @@
 Pure. The ledger's owner asks it of its own state, a worker of its mirror (dnsfw.workers): both say "held" by the same words.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
 
 from dnsfw.clock import Instant
 from dnsfw.enforce.rejudge import is_contested
@@ -40,23 +40,20 @@ class Wanted(NamedTuple):
     ttl: int
 
 
-class View(Protocol):
+class View:
     """How enforcement stands, for those who only look: its own state, or a worker's mirror of it.
 
-    deferred: changes of elements that are not in the kernel yet; while there are any, the ledger alone does not say what stands.
+    A class that both are, not a protocol: compiled, what stands in it is read at once, where a protocol's takes 0.04 µs each time.
     """
 
-    @property
-    def snapshot(self) -> Snapshot | None: ...
+    __slots__ = ("ledger", "snapshot", "trouble")
+    snapshot: Snapshot | None
+    trouble: str
+    ledger: Ledger
 
-    @property
-    def trouble(self) -> str: ...
-
-    @property
-    def ledger(self) -> Ledger: ...
-
-    @property
-    def deferred(self) -> Collection[object]: ...
+    def is_behind(self) -> bool:
+        """Whether changes of elements are not in the kernel yet: then the ledger alone does not say what stands."""
+        return False
 
 
 def wanted_of(ask: Ask, now: Instant) -> Iterator[Wanted]:

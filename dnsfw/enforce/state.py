@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Protocol
 
 from dnsfw.clock import Clock
+from dnsfw.enforce.asked import View
 from dnsfw.enforce.cuts import Cuts
 from dnsfw.enforce.guard import Guard
 from dnsfw.enforce.journal import Journal
@@ -70,7 +71,7 @@ class Nobody:
 
 
 @dataclass(slots=True)
-class State:
+class State(View):
     """snapshot: the newest in force. placed, live: the small sets as the kernel has them, by address, and the numbers in force.
     stale: addresses at which they may be others by now. starved: pods that found no number for their rules' CIDRs.
     cut: revoked peers, against their return as ingress. closed: addresses of removed pods, oldest first. trouble: why
@@ -105,6 +106,9 @@ class State:
     written: set[RowKey] | None = None
     deferred: dict[tuple[Set, bytes], Change] = field(default_factory=dict)
     followers: Followers = field(default_factory=Nobody)
+
+    def is_behind(self) -> bool:
+        return bool(self.deferred)
 
     def commit(self, changes: Sequence[Change]) -> None:
         """One transaction, acknowledged when this returns; NftError: nothing of it has happened, or nobody knows, and `trouble` says so."""

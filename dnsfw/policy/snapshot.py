@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
 from dnsfw.clock import WallTime
-from dnsfw.names import ROOT, Name, parents
+from dnsfw.names import Name, parents
 from dnsfw.policy.cluster import cluster_suffixes
 from dnsfw.policy.index import Hits, NameIndex, NetworkIndex, joined
 from dnsfw.policy.judge import Entry, judged, permits_of, unfiltered_verdict_of, verdict_of
@@ -137,7 +137,7 @@ class Policy:
         """Names that nothing names are judged alike below one parent: only the first of them is looked for (9 µs)."""
         if (found := self._by_name.get(name)) is not None:
             return found
-        if name in self._suffixes or self._indexes.names.written_out(name) or name == ROOT:
+        if name in self._suffixes or self._indexes.names.written_out(name) or len(name) == 1:  # the root has no parent
             found = self._find(name)
             _remember(self._by_name, name, found, MEMORY)
             return found

@@ -8,7 +8,7 @@ mirror, and a row from which main has lost a claim is not mirrored any more.
 from collections.abc import Collection, Sequence
 
 from dnsfw.clock import Instant
-from dnsfw.enforce.asked import Ask, Wanted, held
+from dnsfw.enforce.asked import Ask, View, Wanted, held
 from dnsfw.policy.grants import Granted
 from dnsfw.policy.ledger import NO_ROW, Claim, Ledger, Row, RowKey, with_claims
 from dnsfw.policy.snapshot import Snapshot
@@ -17,19 +17,14 @@ MOST_ROWS = 500_000
 """135 MB (design §2); beyond, all are forgotten: what is asked again is answered by main, without a commit."""
 
 
-class Mirror:
-    """Touched by the worker's loop only."""
+class Mirror(View):
+    """Touched by the worker's loop only. Never behind: what main says it has granted, it has written."""
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
         self.trouble = ""
         self.ledger = Ledger()
         self._crowded: set[RowKey] = set()
-
-    @property
-    def deferred(self) -> Collection[object]:
-        """Nothing: what main says it has granted, it has written."""
-        return ()
 
     def switch(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
