@@ -5,10 +5,9 @@ to.
 """
 
 import asyncio
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dnsfw.clock import Clock
 from dnsfw.forwarder.health import Health
@@ -24,9 +23,11 @@ class State(Enum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerStats:
-    """One upstream, as status shows it. mismatches: datagrams that were no answer to anything asked there."""
+class ServerStats(NamedTuple):
+    """One upstream, as status shows it. mismatches: datagrams that were no answer to anything asked there.
+
+    A named tuple for the same reason as CacheStats.
+    """
 
     address: str
     state: State
