@@ -5,6 +5,7 @@ Touches namespaces of its own, a scratch folder, bench/results and docs/performa
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -44,6 +45,7 @@ _NEEDED = ("dnsperf", "nft", "ip", "unshare", "nsenter")
 
 def main() -> int:
     given = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ^C raises too: servers, namespaces and scratch go in either case
     try:
         for tool in _NEEDED:
             if shutil.which(tool) is None:

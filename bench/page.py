@@ -70,8 +70,8 @@ def _section(result: Json, pictures: Path) -> Iterator[str]:
     for one in result["series"]:
         cells = "".join(f" {_middle(one['beside'].get(name))} |" for name in beside)
         yield f"| {one['name']} | {_spread(one)} | {one['failures']:,} |{cells}"
-    for problem in (problem for one in result["series"] for problem in one["problems"]):
-        yield f"\n**Problem:** {problem}"
+    for one in result["series"]:
+        yield from (f"\n**Problem:** {one['name']}: {problem}" for problem in one["problems"])
     on = result["machine"]
     words = f"{on['rounds']} rounds of {on['seconds']:g} s, {on['cores']} cores of {on['cpu']}, Linux {on['kernel']}, Python {on['python']}"
     yield f"\n<sub>{on['at']}, commit {on['commit']}, {words}, load average afterwards {on['load_average_after']}</sub>"
