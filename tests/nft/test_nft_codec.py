@@ -211,6 +211,16 @@ def test_runs_are_of_plain_maps_whose_elements_end(flags: frozenset[str]) -> Non
     assert SetCoder(of).pack_run([Add(of, bytes(12), 1, 1000)]) is None
 
 
+def test_marks_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past the bound all are forgotten, and a run is the same bytes as before."""
+    monkeypatch.setattr(nft.elements, "_MOST_VALUES", 3)
+    coder = SetCoder(MAP)
+    changes = [Add(MAP, number.to_bytes(12, "big"), number, 1000) for number in range(8)]
+
+    assert coder.pack_run(changes) == b"".join(coder.pack(change.key, change.data, change.timeout_ms) for change in changes)
+    assert len(coder._values) <= 3
+
+
 def test_runs_that_no_message_holds_are_planned() -> None:
     """64 KiB of elements at most; and only maps of marks whose elements end."""
     coder = SetCoder(MAP)
