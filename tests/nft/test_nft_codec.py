@@ -213,7 +213,7 @@ def test_runs_are_of_plain_maps_whose_elements_end(flags: frozenset[str]) -> Non
 
 def test_marks_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the bound all are forgotten, and a run is the same bytes as before."""
-    monkeypatch.setattr(nft.elements, "_MOST_VALUES", 3)
+    monkeypatch.setattr("nft.elements._MOST_VALUES", 3)
     coder = SetCoder(MAP)
     changes = [Add(MAP, number.to_bytes(12, "big"), number, 1000) for number in range(8)]
 
