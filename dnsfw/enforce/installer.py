@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, cast
+from typing import Final
 
 from dnsfw.clock import Instant
 from dnsfw.enforce.asked import FOREVER, Ask, Wanted, held, refusal_of, wanted_of
@@ -235,7 +235,7 @@ class Installer:
         if len(ask.addresses) != 1 or state.deferred or state.cut or len(ask.addresses[0]) not in subject.sizes:
             return None
         address, uid = ask.addresses[0], subject.uid
-        key = cast("RowKey", (uid, address))  # equal to it, and looked up like it
+        key = _new(RowKey, (uid, address))
         known, fresh = self._ledger.addresses_of(uid), batch.fresh.get(uid, 0)
         if address in known or key in batch.rows or not self._has_room(len(known) + fresh, len(batch.rows)):
             return None
