@@ -326,3 +326,11 @@ async def test_a_long_answer_is_not_granted_where_a_part_is_not(node: Node) -> N
     outcome = await long
 
     assert isinstance(outcome, NotGranted) and outcome.reason is Reason.RULES_CHANGED
+
+
+async def test_rows_of_meanwhile_are_named(node: Node) -> None:
+    """What is granted while new rules are being judged is judged after them, by pod and address."""
+    node.enforcer.state.written = set()
+    await node.told("a", "www.example.net", "192.0.2.1")
+
+    assert [(key.pod, key.address) for key in node.enforcer.state.written] == [("a", *packed("192.0.2.1"))]
