@@ -154,7 +154,7 @@ class Hot:
         return True
 
     def _is_worth_it(self, plan: Plan, kin: Kin, age: int, now: Instant) -> bool:
-        """Whether to aim costs less than it saves: as much as five questions by the fresh path, if there is one for this pod."""
+        """Whether to aim costs less than it saves: as much as three questions by the fresh path, if this pod has one."""
         if (need := plan.need) is not None and self._ledger.ends(kin.who.subject.uid, need.address, need.permit, plan.name) < now:
             return False  # the pod's first question for this name, mostly: what it needs is a grant
         if plan.seen == age or not kin.is_enforced:

@@ -118,7 +118,7 @@ def test_what_is_asked_again_is_answered_by_the_hot_path(said: Said, source: str
 
 
 def test_what_is_asked_once_a_second_is_not_aimed_each_time() -> None:
-    """Of a pod that has the fresh path, which costs a fifth; whatever is asked twice in a second is hot again."""
+    """Of a pod that has the fresh path, which costs a third; whatever is asked twice in a second is hot again."""
     once = [passes(1.0), asks(PLAIN, SOURCES[0])]
     hot = compare([asks(PLAIN, SOURCES[0], 3), *once, *once, *once])
     assert (hot.hot_answers, hot.fresh_answers) == (1, 5)
