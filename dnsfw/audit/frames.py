@@ -91,29 +91,10 @@ class FrameReader:
             number, kind, body = marshal.loads(self._bytes[start + _HEADER : end])  # noqa: S302 -- written by our own parent, see above
             if kind == _WRAPPED:
                 kind, body = RECORDS, marshal.loads(body)  # noqa: S302 -- as above
-            yield Frame(number, kind, _unpacked(body) if kind == RECORDS else body)
+            yield Frame(number, kind, body)
             start = end
         del self._bytes[:start]
 
     def _end_of_frame(self, start: int) -> int | None:
         end = start + _HEADER + int.from_bytes(self._bytes[start : start + _HEADER], "big")
         return end if len(self._bytes) >= max(end, start + _HEADER) else None
-
-
-def _unpacked(columns: list[tuple[Any, ...]]) -> list[Sequence[Any]]:
-    times, askers, verdicts, own = columns
-    return [times, _whole(askers), verdicts, _whole(own)]
-
-
-def _whole(column: Sequence[Part | bytes]) -> list[Part]:
-    """What many records share is read once."""
-    known: dict[bytes, Part] = {}
-    found: list[Part] = []
-    for part in column:
-        if not isinstance(part, bytes):
-            found.append(part)
-            continue
-        if (whole := known.get(part)) is None:
-            whole = known[part] = whole_part(part)
-        found.append(whole)
-    return found

@@ -44,11 +44,12 @@ def _named(places: Places, block: Block, pattern: Pattern) -> Places:
     suffix = format_name(pattern.name)
     if not block.holds(suffix):
         return ()
-    names = block.names
-    if not pattern.is_wildcard:
-        return [place for place in places if names[place] == suffix]
-    tail = f".{suffix}"
-    return [place for place in places if names[place].endswith(tail) and _is_below(names[place], tail, pattern)]
+    if pattern.is_wildcard:
+        tail = f".{suffix}"
+        owns = {number for number, name in enumerate(block.names) if name.endswith(tail) and _is_below(name, tail, pattern)}
+    else:
+        owns = {number for number, name in enumerate(block.names) if name == suffix}
+    return _among(places, block.own_ids, owns) if owns else ()
 
 
 def _is_below(name: str, tail: str, pattern: Pattern) -> bool:

@@ -12,7 +12,7 @@ from dnsfw.audit.errors import ForeignDatabaseError, OutdatedDatabaseError
 from dnsfw.audit.record import Gap
 
 APPLICATION_ID = 0x646E7366  # "dnsf", at offset 68 of the file
-VERSION = 3
+VERSION = 4
 GAP_COLUMNS = ", ".join(Gap._fields)
 SCHEMA = f"""
 BEGIN;

@@ -103,11 +103,12 @@ def expected(records: list[QueryRecord], wanted: AuditFilter) -> list[QueryRecor
     st.lists(FILTERS, min_size=1, max_size=4),
     st.tuples(st.integers(1, 9), st.integers(1, 4), st.integers(1, 4)),
     st.sets(st.integers(0, 7)),
+    st.sets(st.integers(0, 5)),
 )
 def test_what_is_written_is_found(
-    made: list[list[QueryRecord]], filters: list[AuditFilter], bounds: tuple[int, int, int], restarts: set[int]
+    made: list[list[QueryRecord]], filters: list[AuditFilter], bounds: tuple[int, int, int], restarts: set[int], packed: set[int]
 ) -> None:
-    """Whatever the blocks' sizes, whenever the writer starts anew, whatever cannot be kept, and for every filter."""
+    """Whatever the blocks' sizes, whichever records come packed, whenever the writer starts anew, whatever cannot be kept; every filter."""
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(tail, "ENOUGH_RECORDS", bounds[0])
         patch.setattr(tail, "_MOST_BLOCKS", bounds[1])
@@ -118,7 +119,7 @@ def test_what_is_written_is_found(
                 if store is not None:
                     store.close()
                 store = opened(path)
-            store.write([frame_of(records, number)], T0)
+            store.write([frame_of(records, number, packed=packed)], T0)
         assert store is not None
         store.close()
         found = [[entry for entry in read_records(path, wanted) if isinstance(entry, QueryRecord)] for wanted in filters]
@@ -169,10 +170,24 @@ def test_what_is_an_hour_old_gathers_no_more(path: Path) -> None:
 def test_frames_of_one_write_share_a_block(path: Path) -> None:
     """Who asked is said once for all of them; a gap between two does not come between."""
     store = opened(path)
-    store.write([frame_of(numbered(300, start=300 * number), number) for number in range(1, 5)], T0)
+    store.write([frame_of(numbered(600, start=600 * number), number) for number in range(1, 5)], T0)
     store.close()
 
-    assert sizes(path) == [blocks.MOST_RECORDS, 1_200 - blocks.MOST_RECORDS]
+    assert sizes(path) == [blocks.MOST_RECORDS, 2_400 - blocks.MOST_RECORDS]
+
+
+def test_what_many_records_share_stands_once(path: Path) -> None:
+    """A hundred pods ask for the same few names, all day: their records grow with the askers, not with what they were told."""
+    records = [query(pod=f"p{place % 7}", name=f"n{place % 3}.example.net") for place in range(1_000)]
+    store = opened(path)
+    store.write([frame_of(records, packed=range(1_000))], T0)
+    store.close()
+    with sqlite3.connect(path) as database:
+        block = Block(database.execute("SELECT body FROM block").fetchone()[0])
+    database.close()
+
+    assert (block.records, len(block.askers), len(block.names)) == (1_000, 7, 3)
+    assert entries(path) == records
 
 
 def test_blocks_made_one_between_two_looks_lose_no_record(path: Path) -> None:
