@@ -13,10 +13,10 @@ POLICY = ("ledger", "lease", "snapshot", "grants", "index", "protected", "turns"
 FORWARDER = (
     *("service", "wire", "records", "aliases", "answer", "cache", "events", "inquiry", "health", "timers", "admission", "perform"),
     *("upstreams", "upstream_udp", "bursts", "vigil", "line", "listener_udp", "datagrams", "edns", "account", "respond", "exchange"),
-    *("release", "rewrite", "server"),
+    *("release", "rewrite", "server", "tallies"),
 )
 ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge", "state", "cuts", "targets", "layout")
-HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/audit/backlog.py", "dnsfw/audit/pipeline.py")
+HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/plain.py", "dnsfw/audit/backlog.py", "dnsfw/audit/pipeline.py")
 WORKERS = ("mirror",)  # only since it is a `View`, which is compiled
 NFT = ("changes", "codec", "elements", "socket", "netlink")
 

@@ -1,8 +1,8 @@
 """The hot path: a question that has been asked before, answered from the cache while the pod's grants stand.
 
-Dense on purpose, and allowed to know both sides. It judges nothing itself: a `Shot` is what the exchange (forwarder/exchange.py) made of
-the same bytes under the same policy, the same cached message and the same age; the id, the pod and the time are put in. What is not
-remembered is `fresh`'s; where anything is not as it always is, it says False, and the exchange does it all.
+Dense on purpose, and allowed to know both sides. It judges nothing itself: a `Shot` is what the exchange (forwarder/exchange.py)
+made, or `plain` in its place, of the same bytes under the same policy, the same cached message and the same age; the id, the pod and the
+time are put in. What is not remembered is `fresh`'s; where anything is not as it always is, it says False, and the exchange does it all.
 Always true: response, record and elements are those that the slow path gives (tests/hot holds one against the other); no shot outlives its
 snapshot, and none is taken unless every permission that it needs outlives the answered TTL.
 
@@ -21,21 +21,22 @@ from dnsfw.enforce.rejudge import is_contested
 from dnsfw.forwarder import events
 from dnsfw.forwarder.account import UDP, Sender
 from dnsfw.forwarder.cache import Entry, age_at
+from dnsfw.forwarder.events import Received
 from dnsfw.forwarder.exchange import Exchange
 from dnsfw.forwarder.listener_udp import ClientAddress, Way
-from dnsfw.forwarder.perform import Performer, Tally
+from dnsfw.forwarder.perform import Performer
 from dnsfw.forwarder.settings import ForwarderSettings
+from dnsfw.forwarder.tallies import Tally
 from dnsfw.forwarder.wire import Query, Rejected, parse_query
-from dnsfw.fresh import Fresh, Taken, Who
+from dnsfw.fresh import Fresh, Taken
 from dnsfw.names import Name
+from dnsfw.plain import NOTHING_GRANTED, Asked, Who, is_free, response_of, verdict_of
 from dnsfw.policy.grants import Granted, Grants
 from dnsfw.policy.model import PodUid
 from dnsfw.policy.snapshot import Permit, Policy, Snapshot, Stance, Subject
 
 MOST_PLANS = 16_384  # not final, nor is any bound that tests make small: compiled code would not see theirs
 """Questions remembered, about 2 kB each; more than that, and all are forgotten."""
-OFTEN: Final = 2
-"""Shots of a plan within a second that make it worth to aim it again at once."""
 MOST_OCTETS: Final = 300
 """Of a query that is worth remembering: header, name, type and class, and a small OPT."""
 
@@ -69,20 +70,18 @@ class Shot:
 class Plan:
     """One question under one policy, for one cached message. `shot` is for this `age`; None where the exchange is needed after all.
 
-    need: the first of the last shot's, at any age. count: shots at this age. seen: the newest age that was asked at.
+    need: the first of the last shot's, at any age.
     """
 
-    __slots__ = ("age", "count", "entry", "name", "need", "query", "received_at", "seen", "shot")
+    __slots__ = ("age", "entry", "name", "need", "query", "received_at", "shot")
 
-    def __init__(self, query: Query, entry: Entry, now: Instant) -> None:
+    def __init__(self, query: Query, entry: Entry) -> None:
         self.query = query
         self.name: Name = query.name
         self.entry = entry
         self.received_at = entry.at
         self.need: Need | None = None
         self.age = -1
-        self.seen = age_at(now, entry.at)
-        self.count = 0
         self.shot: Shot | None = None
 
 
@@ -135,9 +134,9 @@ class Hot:
     def _shoots(self, plan: Plan, kin: Kin, uid: PodUid, data: bytes, way: Way, address: ClientAddress) -> bool:  # noqa: PLR0917 -- names cost 1 µs
         now = self._now()
         if (age := age_at(now, plan.received_at)) != plan.age:
-            if not self._is_worth_it(plan, kin, age, now):
-                return False
-            self._aim(plan, kin.who.subject, age, now)
+            if (first := plan.need) is not None and self._ledger.ends(uid, first.address, first.permit, plan.name) < now:
+                return False  # the pod's first question for this name, mostly: what it needs is a grant
+            self._aim(plan, kin, data, way, address, age, now)
         if (shot := plan.shot) is None:
             return False
         for need in shot.needs:
@@ -147,21 +146,10 @@ class Hot:
             return False
         at = self._wall()
         self.shots += 1
-        plan.count += 1
         way.send(data[:2] + shot.response, address)
         shot.tally.count += 1
         self._sink((at, kin.who.packed, shot.verdict, shot.own))
         return True
-
-    def _is_worth_it(self, plan: Plan, kin: Kin, age: int, now: Instant) -> bool:
-        """Whether to aim costs less than it saves: as much as three questions by the fresh path, if this pod has one."""
-        if (need := plan.need) is not None and self._ledger.ends(kin.who.subject.uid, need.address, need.permit, plan.name) < now:
-            return False  # the pod's first question for this name, mostly: what it needs is a grant
-        if plan.seen == age or not kin.is_enforced:
-            return True
-        # The first at this age: most names are asked for less than once a second, and those that are not were not a second ago.
-        was_often, plan.seen, plan.count = plan.count >= OFTEN, age, 0
-        return was_often
 
     def _asks(self, data: bytes, kin: Kin, source: str, way: Way, address: ClientAddress) -> bool:
         taken = self.fresh.ask(data, kin.who, way, address)
@@ -185,7 +173,7 @@ class Hot:
             self._forget()
             return
         self._count += data[2:] not in kin.plans
-        kin.plans[data[2:]] = Plan(query, entry, self._now())
+        kin.plans[data[2:]] = Plan(query, entry)
 
     def _forget(self) -> None:
         self._snapshot = self._state.snapshot
@@ -204,29 +192,49 @@ class Hot:
         kin = self._kins[source] = Kin(who, plans, subject.policy.stance is Stance.ENFORCE)
         return kin
 
-    def _aim(self, plan: Plan, subject: Subject, age: int, now: Instant) -> None:
-        """What the exchange makes of it where the answer comes from the cache and every grant stands."""
+    def _aim(self, plan: Plan, kin: Kin, data: bytes, way: Way, address: ClientAddress, age: int, now: Instant) -> None:  # noqa: PLR0917 -- as above
+        """What comes of it where the answer is from the cache and every grant stands."""
         plan.age, plan.shot = age, None
         if not plan.entry.is_kept:
             return
+        shot = None
+        if kin.is_enforced and (asked := self.fresh.plain.remembered(data, plan.query, kin.who, way, address, age)) is not None:
+            shot = self._plain_shot(asked, plan.entry.received, now)
+        plan.shot = shot or self._exchanged_shot(plan, kin.who.subject, age, now)
+        if plan.shot is not None:
+            plan.need = plan.shot.needs[0] if plan.shot.needs else None
+
+    def _plain_shot(self, asked: Asked, received: Received, now: Instant) -> Shot | None:
+        plain, answer, granted = self.fresh.plain, received.answer, NOTHING_GRANTED
+        needs: list[Need] = []
+        if plain.is_plain(answer, asked):
+            needs, granted = _standing(Ask(asked.who.subject, asked.name, answer.addresses, max(answer.ttl - asked.age, 0)), now)
+        elif not is_free(answer, asked):
+            return None
+        if (response := response_of(asked, received, granted.ttl)) is None:
+            return None
+        words = asked.words
+        return Shot(needs, response[2:], verdict_of(answer, words), pack_part(plain.own(asked, answer, granted, 0)), words.tally)
+
+    def _exchanged_shot(self, plan: Plan, subject: Subject, age: int, now: Instant) -> Shot | None:
         exchange = Exchange(plan.query, _BEFORE, self._settings, now)
         exchange.handle(events.Identified(subject), now)
         effects = exchange.handle(events.Replied(plan.entry.received, subject, age, is_cached=True), now)
         needs: list[Need] = []
         if effects and isinstance(effects[0], events.EnsureGrants):
-            needs, granted = _standing(effects[0], now)
+            wanted = effects[0]
+            needs, granted = _standing(Ask(wanted.subject, wanted.name, wanted.addresses, wanted.ttl), now)
             effects = exchange.handle(events.GrantsSettled(granted, subject), now)
         match effects:
-            case (events.Respond(data), events.Record(record)):
+            case (events.Respond(response), events.Record(record)):
                 _, _, verdict, own = parts_of(record)
-                tally = self._tallies.of(record.decision, record.reason)
-                plan.need = needs[0] if needs else None
-                plan.shot = Shot(needs, data[2:], verdict, pack_part(own), tally)
+                return Shot(needs, response[2:], verdict, pack_part(own), self._tallies.of(record.decision, record.reason))
+        return None
 
 
-def _standing(wanted: events.EnsureGrants, now: Instant) -> tuple[list[Need], Granted]:
+def _standing(wanted: Ask, now: Instant) -> tuple[list[Need], Granted]:
     """What has to stand, and what the ledger's owner says when it does."""
-    found = list(wanted_of(Ask(wanted.subject, wanted.name, wanted.addresses, wanted.ttl), now))
+    found = list(wanted_of(wanted, now))
     needs = [Need(one.address, one.permit, one.ttl) for one in found]
     ttl = min((one.ttl for one in found), default=wanted.ttl)
     return needs, Granted(inf, min(ttl, wanted.ttl), sum(len(one.permit.pieces) for one in found))
