@@ -178,7 +178,7 @@ async def test_a_pod_that_asks_as_fast_as_it_can(scene: Scene) -> None:
     """Twenty thousand queries without a pause, more than the limits let through: another pod's questions are all answered meanwhile.
 
     The first half lies there before the program sees any: twice what a source may have waiting, so that some are past the limits however
-    slowly the second half comes.
+    slowly the second half comes. Perhaps all of them are: what is left of this minute's names depends on the tests before.
     """
     scene.upstream.on_udp(TRUE)
     flood = scene.client(pod=POD_A)
@@ -195,4 +195,4 @@ async def test_a_pod_that_asks_as_fast_as_it_can(scene: Scene) -> None:
     await quiet_pod_is_served(scene, 20)
     await pouring
 
-    assert 20 < allowed(scene) - before < 20_000
+    assert 20 <= allowed(scene) - before < 20_000
