@@ -140,7 +140,8 @@ def intercept_body(layout: Layout) -> tuple[str, ...]:
         target = f"{address}:{port}" if family is V4 else f"[{address}]:{port}"
         elsewhere = f"{family.ip} daddr != {address} " if port == 53 else ""
         asks = layout.sets_of(family).asks.name
-        body += [f"{family.ip} saddr @{asks} {elsewhere}{protocol} dport 53 dnat {family.ip} to {target}" for protocol in ("udp", "tcp")]
+        # The port first: each new connection comes by here, and nearly none is a question.
+        body += [f"{protocol} dport 53 {family.ip} saddr @{asks} {elsewhere}dnat {family.ip} to {target}" for protocol in ("udp", "tcp")]
     return tuple(body)
 
 
@@ -165,7 +166,7 @@ def direct_body(layout: Layout) -> tuple[str, ...]:
     loopback, whose packets bear a connection before they arrive.
     """
     return tuple(
-        f'iifname != "lo" {ip} daddr {address} meta l4proto {TCP_AND_UDP} th dport 53 '
+        f'{ip} daddr {address} iifname != "lo" meta l4proto {TCP_AND_UDP} th dport 53 '
         f"update @{direct} {{ {ip} saddr . meta l4proto . th sport }} notrack"
         for ip, address, direct in _own_addresses(layout)
     )
