@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_address
 
 import pytest
+from loopback import loopback_of_ours
 
 from dnsfw.clock import SystemClock
 from dnsfw.forwarder.datagrams import Datagrams
@@ -293,14 +294,15 @@ def test_an_address_that_the_node_lacks_is_told_how_to_give() -> None:
 @pytest.mark.parametrize("kind", [pytest.param(socket.SOCK_DGRAM, id="udp"), pytest.param(socket.SOCK_STREAM, id="tcp")])
 async def test_an_address_that_is_taken_is_named(kind: socket.SocketKind) -> None:
     """The error says where, over what, and why."""
+    host = loopback_of_ours()
     with socket.socket(socket.AF_INET, kind) as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind((host, 0))
         if kind == socket.SOCK_STREAM:
             taken.listen()
-        endpoint = Endpoint(ip_address("127.0.0.1"), taken.getsockname()[1])
+        endpoint = Endpoint(ip_address(host), taken.getsockname()[1])
         word = "tcp" if kind == socket.SOCK_STREAM else "udp"
 
-        with pytest.raises(ListenError, match=rf"cannot listen on 127\.0\.0\.1:{endpoint.port} \({word}\): address already in use"):
+        with pytest.raises(ListenError, match=rf"cannot listen on {host}:{endpoint.port} \({word}\): address already in use"):
             open_door(endpoint)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 import pytest
+from loopback import loopback_of_ours
 from upstream import ScriptedUpstream, answer, hold, rcode, truncated, wrong_id
 from wire_messages import query
 
@@ -523,10 +524,11 @@ async def test_stop_answers_what_cannot_be_finished() -> None:
 
 async def test_listening_is_everywhere_or_nowhere() -> None:
     """The second address is taken: the error names it, and the first is free again."""
+    host = loopback_of_ours()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        taken.bind((str(LOOPBACK), 0))
-        free.bind((str(LOOPBACK), 0))
-        endpoints = tuple(Endpoint(LOOPBACK, each.getsockname()[1]) for each in (free, taken))
+        taken.bind((host, 0))
+        free.bind((host, 0))
+        endpoints = tuple(Endpoint(ip_address(host), each.getsockname()[1]) for each in (free, taken))
         free.close()
         forwarder = Forwarder(
             ForwarderSettings(listen=endpoints, upstreams=()),
@@ -543,7 +545,7 @@ async def test_listening_is_everywhere_or_nowhere() -> None:
         await asyncio.sleep(0.01)
 
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
-            again.bind((str(LOOPBACK), endpoints[0].port))
+            again.bind((host, endpoints[0].port))
             assert again.getsockname()[1] == endpoints[0].port
 
 
