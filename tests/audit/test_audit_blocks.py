@@ -170,10 +170,10 @@ def test_what_is_an_hour_old_gathers_no_more(path: Path) -> None:
 def test_frames_of_one_write_share_a_block(path: Path) -> None:
     """Who asked is said once for all of them; a gap between two does not come between."""
     store = opened(path)
-    store.write([frame_of(numbered(600, start=600 * number), number) for number in range(1, 5)], T0)
+    store.write([frame_of(numbered(1_200, start=1_200 * number), number) for number in range(1, 5)], T0)
     store.close()
 
-    assert sizes(path) == [blocks.MOST_RECORDS, 2_400 - blocks.MOST_RECORDS]
+    assert sizes(path) == [blocks.MOST_RECORDS, 4_800 - blocks.MOST_RECORDS]
 
 
 def test_what_many_records_share_stands_once(path: Path) -> None:

@@ -54,9 +54,9 @@ def test_who_keeps_up_gives_way_and_who_is_behind_does_not(
     given: list[None] = []
     monkeypatch.setattr(os, "sched_yield", lambda: given.append(None))
     with store(path) as opened:
-        opened.write(batch([query(at=T0)] * 3_000), T0 + late)
+        opened.write(batch([query(at=T0)] * 9_000), T0 + late)
 
-    assert (len(given) > 30, bool(given), len(entries(path))) == (gives_way, gives_way, 3_000)
+    assert (len(given) > 30, bool(given), len(entries(path))) == (gives_way, gives_way, 9_000)
 
 
 def test_files_are_for_their_owner_only(path: Path) -> None:
