@@ -34,6 +34,7 @@ from dnsfw.forwarder.upstream_udp import RUN_S
 ANSWER_S = 2
 FLAGS = ("--upstream-timeout", "0.3", "--answer-timeout", str(ANSWER_S))
 WAYS = ("udp", "tcp")
+TRIES = 10
 
 
 def says(*records: bytes, authority: tuple[bytes, ...] = (), additional: tuple[bytes, ...] = (), flags: int = 0x8180) -> Make:
@@ -106,21 +107,26 @@ async def test_u2_after_three_forgeries_the_question_goes_over_tcp(scene: Scene)
 
 async def test_u2_answers_to_another_of_our_ports_are_ignored(scene: Scene) -> None:
     """Right id, right source, right question, but the port of another question of ours."""
-    first, second = f"a.{scene.name}", f"b.{scene.name}"
-    gate = asyncio.Event()
-    scene.upstream.on_udp(hold(gate), TRUE)
-    asking = [asyncio.create_task(scene.ask(first))]
-    await scene.upstream.has_been_asked(1)
-    await asyncio.sleep(2 * RUN_S)  # or both would leave from one port
-    asking.append(asyncio.create_task(scene.ask(second)))
-    await scene.upstream.has_been_asked(2)
-    one, other = sorted(scene.upstream.asked, key=lambda asked: asked.name)
+    for attempt in range(TRIES):
+        gate = asyncio.Event()
+        scene.upstream.on_udp(hold(gate), TRUE)
+        asking = [asyncio.create_task(scene.ask(f"a{attempt}.{scene.name}"))]
+        await scene.upstream.has_been_asked(2 * attempt + 1)
+        await asyncio.sleep(2 * RUN_S)  # or both would leave from one port
+        asking.append(asyncio.create_task(scene.ask(f"b{attempt}.{scene.name}")))
+        await scene.upstream.has_been_asked(2 * attempt + 2)
+        one, other = sorted(scene.upstream.asked[-2:], key=lambda asked: asked.name)
+        if one.port != other.port:
+            break
+        gate.set()  # a program that was kept waiting beside others saw both in one run
+        await asyncio.gather(*asking)
 
+    assert one.port != other.port
     await scene.upstream.send_to(other.port, FORGED(one))
     gate.set()
 
     assert [(await each).addresses for each in asking] == [IS_TRUE, IS_TRUE]
-    assert one.port == other.port or scene.grants(first) == IS_TRUE
+    assert scene.grants(f"a{attempt}.{scene.name}") == IS_TRUE
 
 
 async def test_u3_the_case_of_letters_is_nobodys_secret(scene: Scene) -> None:
