@@ -1,4 +1,4 @@
-"""Records as the database keeps them: some hundreds to a block, column beside column, compressed.
+"""Records as the database keeps them: hundreds or thousands to a block, column beside column, compressed.
 
 Pure. A block says everything itself; none refers to another. Inflated it is, little-endian: the number of records and the length of the
 head (2 x 4 bytes); the head, JSON in UTF-8 (who asked and what was decided, each once, how many `Own` there are, and how long each text
@@ -153,7 +153,6 @@ class Block:
 
     def _check(self) -> None:
         """That no column ends before its records do, and no record refers to what is not there."""
-        ids = ((_ASKER, len(self.askers)), (_VERDICT, len(self.verdicts)), (_OWN, self.owns))
         end = self._start + self._before(len(_NUMBERS)) + sum(self._texts)
         if not 0 < self.owns <= self.records or len(self._texts) != _CHAIN + 1 or min(self._texts) < 0 or end != len(self._bytes):
             raise ValueError("not as long as it says")
@@ -161,7 +160,8 @@ class Block:
             raise ValueError("an asker or a verdict has another number of fields")
         if any(self._text_bytes(column).count(b"\n") != self.owns - 1 for column in range(_CHAIN + 1)):
             raise ValueError("a column of texts has another number of lines")
-        if any(self._lengths[column] and max(self._numbers(column)) >= count for column, count in ids):
+        referred = ((self.asker_ids, self.askers), (self.verdict_ids, self.verdicts), (self.own_ids, range(self.owns)))
+        if any(max(ids) >= len(there) for ids, there in referred):
             raise ValueError("a record refers to what is not there")
 
     @cached_property
