@@ -163,7 +163,7 @@ class Agent:
         try_address(self._settings.api.address)
 
     def _hot(self, performer: Performer) -> Hot:
-        return Hot(self._settings.forwarder, performer, self.enforcer.state, self.enforcer, self.audit.sink_parts, self._clock)
+        return Hot(self._settings.forwarder, performer, self.enforcer.state, self.enforcer, self.audit, self._clock)
 
     async def run_until(self, stopped: asyncio.Event) -> None:
         """Follow the sources and keep the kernel, until told to stop."""

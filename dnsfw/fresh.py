@@ -11,7 +11,8 @@ before the kernel's acknowledgement, none under rules that have changed meanwhil
 
 from enum import Enum, auto
 
-from dnsfw.audit.record import Own, PartsSink
+from dnsfw.audit.record import Own
+from dnsfw.audit.sink import Recorder
 from dnsfw.clock import Clock, Instant
 from dnsfw.enforce.asked import View
 from dnsfw.forwarder import wire
@@ -23,7 +24,7 @@ from dnsfw.forwarder.events import GrantsSettled, Identified, Received, Replied
 from dnsfw.forwarder.exchange import Exchange
 from dnsfw.forwarder.inquiry import Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.line import FEW
-from dnsfw.forwarder.listener_udp import ClientAddress, Way
+from dnsfw.forwarder.listener_udp import ClientAddress, Way, give
 from dnsfw.forwarder.perform import GRANT_SECONDS, TIMER_SECONDS, Performer
 from dnsfw.forwarder.settings import ForwarderSettings
 from dnsfw.names import Name
@@ -73,14 +74,14 @@ class Fresh:
     """
 
     def __init__(  # noqa: PLR0917 -- one of each part
-        self, settings: ForwarderSettings, performer: Performer, state: View, grants: Grants, sink: PartsSink, clock: Clock
+        self, settings: ForwarderSettings, performer: Performer, state: View, grants: Grants, audit: Recorder, clock: Clock
     ) -> None:
         self._settings = settings
         self._performer = performer
         self._cache = performer.cache
         self._state = state
         self._request, self._request_now = grants.request, grants.request_now
-        self._sink = sink
+        self._audit = audit
         self._now, self._wall = clock.now, clock.wall
         self._patience = settings.answer_seconds - GRANT_SECONDS - TIMER_SECONDS
         self.plain = Plain(settings, performer.tallies)
@@ -155,7 +156,7 @@ class Fresh:
         if (response := response_of(flight, received, MAX_TTL)) is None:
             return False
         flight.replied_at = now
-        flight.way.send(response, flight.address)
+        give(flight.way, response, flight.address)
         self._keep(flight, received.answer, NOTHING_GRANTED, 0)
         return True
 
@@ -172,7 +173,7 @@ class Fresh:
         if received is None or response is None or not isinstance(outcome, Granted):
             performer.run(flight, GrantsSettled(outcome, performer.identity(flight.source)))
             return
-        flight.way.send(response, flight.address)
+        give(flight.way, response, flight.address)
         self._keep(flight, received.answer, outcome, int((self._now() - flight.replied_at) * 1e6))
         performer.leave(flight)
 
@@ -192,9 +193,9 @@ class Fresh:
     ) -> None:
         at, (head, tail) = self._wall(), shape.refusal
         own: Own = (self.plain.text(name), data[end - 4] << 8 | data[end - 3], "", "", "", NO_TTL, 0, 0, 0)
-        way.send(data[:2] + head + data[wire.HEADER_SIZE : end] + tail, address)
+        give(way, data[:2] + head + data[wire.HEADER_SIZE : end] + tail, address)
         words.tally.count += 1
-        self._sink((at, who.packed, words.fields, own))
+        self._audit.sink_parts(at, who.packed, words.fields, own)
 
     def _is_current(self, subject: Subject) -> bool:
         """Whether nothing has changed for the pod since it asked: then it need not be judged anew."""
@@ -204,4 +205,5 @@ class Fresh:
     def _keep(self, flight: Flight, answer: Answer, granted: Granted, install_us: int) -> None:
         words = flight.words
         words.tally.count += 1
-        self._sink((flight.at, flight.who.packed, verdict_of(answer, words), self.plain.own(flight, answer, granted, install_us)))
+        own = self.plain.own(flight, answer, granted, install_us)
+        self._audit.sink_parts(flight.at, flight.who.packed, verdict_of(answer, words), own)

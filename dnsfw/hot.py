@@ -14,7 +14,8 @@ from math import inf
 from typing import Final, NamedTuple
 
 from dnsfw.audit.frames import pack_part
-from dnsfw.audit.record import PartsSink, Verdict, parts_of
+from dnsfw.audit.record import Verdict, parts_of
+from dnsfw.audit.sink import Recorder
 from dnsfw.clock import Clock, Instant
 from dnsfw.enforce.asked import Ask, View, wanted_of
 from dnsfw.enforce.rejudge import is_contested
@@ -23,8 +24,9 @@ from dnsfw.forwarder.account import UDP, Sender
 from dnsfw.forwarder.cache import Entry, age_at
 from dnsfw.forwarder.events import Received
 from dnsfw.forwarder.exchange import Exchange
-from dnsfw.forwarder.listener_udp import ClientAddress, Way
+from dnsfw.forwarder.listener_udp import ClientAddress, Way, give
 from dnsfw.forwarder.perform import Performer
+from dnsfw.forwarder.service import Fast
 from dnsfw.forwarder.settings import ForwarderSettings
 from dnsfw.forwarder.tallies import Tally
 from dnsfw.forwarder.wire import Query, Rejected, parse_query
@@ -93,21 +95,21 @@ class Kin(NamedTuple):
     is_enforced: bool
 
 
-class Hot:
+class Hot(Fast):
     """One for a forwarder. `answer` first; where it says False: `learn`, then the slow path. shots: answered from memory so far."""
 
     def __init__(  # noqa: PLR0917 -- one of each part
-        self, settings: ForwarderSettings, performer: Performer, state: View, grants: Grants, sink: PartsSink, clock: Clock
+        self, settings: ForwarderSettings, performer: Performer, state: View, grants: Grants, audit: Recorder, clock: Clock
     ) -> None:
         self._settings = settings
         self._performer = performer
         self._cache = performer.cache
         self._state = state
-        self._sink = sink
+        self._audit = audit
         self._now, self._wall = clock.now, clock.wall
         self._tallies = performer.tallies
         self._ledger = state.ledger
-        self.fresh = Fresh(settings, performer, state, grants, sink, clock)
+        self.fresh = Fresh(settings, performer, state, grants, audit, clock)
         self._snapshot: Snapshot | None = None
         self._kins: dict[str, Kin] = {}
         self._plans: dict[tuple[Policy, frozenset[int]], dict[bytes, Plan]] = {}
@@ -146,9 +148,9 @@ class Hot:
             return False
         at = self._wall()
         self.shots += 1
-        way.send(data[:2] + shot.response, address)
+        give(way, data[:2] + shot.response, address)
         shot.tally.count += 1
-        self._sink((at, kin.who.packed, shot.verdict, shot.own))
+        self._audit.sink_parts(at, kin.who.packed, shot.verdict, shot.own)
         return True
 
     def _asks(self, data: bytes, kin: Kin, source: str, way: Way, address: ClientAddress) -> bool:

@@ -9,7 +9,8 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from dnsfw.audit import frames
-from dnsfw.audit.record import Asker, Gap, Own, Parts, Verdict
+from dnsfw.audit.record import Asker, Gap, Own, Verdict
+from dnsfw.clock import WallTime
 
 # Frames under way at once, some 2.5 MB: enough to keep the writer busy, little enough for the transport to copy.
 _WINDOW: Final = 64
@@ -50,12 +51,11 @@ class Backlog:
     def queued(self) -> int:
         return self._unwritten + len(self._times)
 
-    def add(self, record: Parts) -> int:
-        """How many records wait to become a batch; 0 when they just did, or when the record was lost."""
+    def add(self, at: WallTime, asker: Asker | bytes, verdict: Verdict, own: Own | bytes) -> int:
+        """A record (`record.Parts`). How many wait to become a batch; 0 when they just did, or when the record was lost."""
         if self._is_full:
-            self._lose(1, record[0], record[0])
+            self._lose(1, at, at)
             return 0
-        at, asker, verdict, own = record
         self._times.append(at)
         self._askers.append(asker)
         self._verdicts.append(verdict)

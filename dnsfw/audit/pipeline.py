@@ -17,8 +17,10 @@ import structlog
 from dnsfw.audit.backlog import Backlog
 from dnsfw.audit.errors import ForeignDatabaseError
 from dnsfw.audit.frames import Batch
-from dnsfw.audit.record import Gap, Parts, QueryRecord, parts_of
+from dnsfw.audit.record import Asker, Gap, Own, Verdict
 from dnsfw.audit.settings import AuditSettings
+from dnsfw.audit.sink import Recorder
+from dnsfw.clock import WallTime
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +39,7 @@ class AuditCounts:
     trouble: str
 
 
-class AuditPipeline:
+class AuditPipeline(Recorder):
     """All state belongs to the loop's thread."""
 
     def __init__(self, settings: AuditSettings) -> None:
@@ -57,12 +59,9 @@ class AuditPipeline:
         backlog = self._backlog
         return AuditCounts(written=backlog.written, lost=backlog.lost, queued=backlog.queued, trouble=self._trouble)
 
-    def sink(self, record: QueryRecord) -> None:
-        self.sink_parts(parts_of(record))
-
-    def sink_parts(self, record: Parts) -> None:
+    def sink_parts(self, at: WallTime, asker: Asker | bytes, verdict: Verdict, own: Own | bytes) -> None:
         """Takes 0.3 to 1 µs on average, most of it marshal once a batch."""
-        waiting = self._backlog.add(record)
+        waiting = self._backlog.add(at, asker, verdict, own)
         if waiting == 0:
             self._send()
         elif self._timer is None and self._loop is not None:

@@ -53,7 +53,6 @@ Parts = tuple[float, Asker | bytes, Verdict, Own | bytes]
 Who has the others at hand need not write nineteen fields once more for each query, and what many records share is packed once a batch:
 0.3 µs for 1.2, of the same name by the same pod.
 """
-PartsSink = Callable[[Parts], None]
 
 
 def parts_of(record: QueryRecord) -> tuple[float, Asker, Verdict, Own]:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from dnsfw.audit.record import Sink
 from dnsfw.clock import Clock, Instant
@@ -18,7 +18,7 @@ from dnsfw.forwarder.cache import CacheStats
 from dnsfw.forwarder.doors import Door, open_door
 from dnsfw.forwarder.line import Line
 from dnsfw.forwarder.listener_tcp import TcpListener
-from dnsfw.forwarder.listener_udp import ClientAddress, UdpListener, Way
+from dnsfw.forwarder.listener_udp import ClientAddress, Handler, UdpListener, Way
 from dnsfw.forwarder.perform import InterfaceOf, Performer, SnapshotOf, UnreadyOf
 from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
 from dnsfw.forwarder.timers import Timers
@@ -29,16 +29,16 @@ from dnsfw.policy.reasons import Reason
 STOP_SECONDS: Final = 2.0
 
 
-class Fast(Protocol):
+class Fast:
     """A shorter way for what comes over UDP; it gives what the exchange gives, byte for byte (the agent brings `dnsfw.hot`)."""
 
     def answer(self, data: bytes, source: str, way: Way, address: ClientAddress) -> bool:
         """Whether it has answered and recorded the query; False: it is as if it had not been asked."""
-        ...
+        raise NotImplementedError
 
     def learn(self, data: bytes, query: wire.Query, source: str) -> None:
         """This query goes the long way now."""
-        ...
+        raise NotImplementedError
 
 
 FastOf = Callable[[Performer], Fast]
@@ -62,7 +62,7 @@ class ForwarderStats(NamedTuple):
     upstreams: UpstreamStats
 
 
-class Forwarder:
+class Forwarder(Handler):
     """Made inside the running loop.
 
     interface_of: on which of the pods' interfaces an unknown source is, if on any; only asked for these. unready: why no query may be

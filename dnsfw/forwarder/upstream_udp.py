@@ -22,7 +22,7 @@ from typing import Final
 from dnsfw.clock import Instant
 from dnsfw.forwarder import wire
 from dnsfw.forwarder.bursts import Bursts, send_one
-from dnsfw.forwarder.datagrams import Datagrams
+from dnsfw.forwarder.datagrams import Incoming
 from dnsfw.forwarder.inquiry import Inquiry
 from dnsfw.forwarder.settings import Endpoint
 
@@ -125,7 +125,7 @@ class UdpPool:
         self._slots: list[UdpSocket | None] = [None] * limits.sockets
         self._open: set[UdpSocket] = set()
         self._random = RandomWords()
-        self._in = Datagrams(socket.AF_INET if address.address.version == 4 else socket.AF_INET6, RUN, RECEIVE_BYTES)
+        self._in = Incoming(socket.AF_INET if address.address.version == 4 else socket.AF_INET6, RUN, RECEIVE_BYTES)
         self._slot = self._left = 0  # of the run, and how many more may leave from there
         self._run_ends = 0.0
         self._leaving: list[UdpSocket] = []

@@ -18,7 +18,7 @@ from dnsfw.clock import Clock, Instant
 from dnsfw.forwarder import wire
 from dnsfw.forwarder.health import Health
 from dnsfw.forwarder.inquiry import Failure, Inquiry, Reply, UpstreamQuery, Waiter
-from dnsfw.forwarder.line import Line
+from dnsfw.forwarder.line import Line, Work
 from dnsfw.forwarder.server import Server, ServerStats
 from dnsfw.forwarder.settings import Endpoint
 from dnsfw.forwarder.timers import Patience, Timers
@@ -62,7 +62,7 @@ class UpstreamStats(NamedTuple):
     servers: tuple[ServerStats, ...]
 
 
-class Upstreams:
+class Upstreams(Work):
     """All upstreams, and all questions on their way to them."""
 
     def __init__(self, settings: UpstreamSettings, loop: asyncio.AbstractEventLoop, clock: Clock, timers: Timers, line: Line) -> None:
@@ -76,7 +76,6 @@ class Upstreams:
         self._is_closed = self._is_leaving = False
         line.at_end.append(self._leave)
         self._vigil = Vigil(loop, clock, lambda: len(self._in_flight))
-        self._end = self._finish  # made once: each use would make a method anew
         self._servers = tuple(
             Server(
                 index=index,
@@ -148,7 +147,7 @@ class Upstreams:
         elif self._line.is_short:
             self._finish(inquiry, reply)
         else:
-            self._line.put_answer(inquiry.source, self._end, inquiry, reply)
+            self._line.put_answer(inquiry.source, self, inquiry, reply)
 
     def on_refused(self, server: Server, inquiry: Inquiry) -> None:
         self._note_refused(server, inquiry.tried_at)
@@ -166,6 +165,10 @@ class Upstreams:
     def on_tcp_failed(self, server: Server, inquiry: Inquiry) -> None:
         if self._servers[inquiry.server] is server and not inquiry.is_done:
             self._try_next(inquiry, self._now(), f"{server.label} cannot be reached over TCP")
+
+    def do(self, inquiry: Inquiry, reply: Reply, /) -> None:
+        """An answer whose turn has come."""
+        self._finish(inquiry, reply)
 
     # The way of one question
 

@@ -8,13 +8,15 @@ import asyncio
 
 from dnsfw.audit.backlog import lengthened
 from dnsfw.audit.frames import pack_batch
-from dnsfw.audit.record import Gap, Parts, QueryRecord, parts_of
+from dnsfw.audit.record import Asker, Gap, Own, Parts, Verdict
+from dnsfw.audit.sink import Recorder
+from dnsfw.clock import WallTime
 from dnsfw.workers import frames
 from dnsfw.workers.frames import Kind
 from dnsfw.workers.link import Link
 
 
-class Recording:
+class Recording(Recorder):
     def __init__(self, link: Link, batch_records: int, batch_s: float, loop: asyncio.AbstractEventLoop) -> None:
         self._link = link
         self._batch_records = batch_records
@@ -24,11 +26,8 @@ class Recording:
         self._timer: asyncio.TimerHandle | None = None
         self._gap: Gap | None = None
 
-    def sink(self, record: QueryRecord) -> None:
-        self.sink_parts(parts_of(record))
-
-    def sink_parts(self, record: Parts) -> None:
-        self._buffer.append(record)
+    def sink_parts(self, at: WallTime, asker: Asker | bytes, verdict: Verdict, own: Own | bytes) -> None:
+        self._buffer.append((at, asker, verdict, own))
         if len(self._buffer) >= self._batch_records:
             self.flush()
         elif self._timer is None:

@@ -102,7 +102,7 @@ class Worker:
         self.link.send(Kind.HERE)
 
     def _hot(self, performer: Performer) -> Hot:
-        return Hot(self._charge.forwarder, performer, self._mirror, self._asking, self._recording.sink_parts, self._clock)
+        return Hot(self._charge.forwarder, performer, self._mirror, self._asking, self._recording, self._clock)
 
     def _switch(self, news: News) -> None:
         """From here on nothing is decided by the former snapshot."""

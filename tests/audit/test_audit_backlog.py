@@ -24,7 +24,7 @@ def test_batches_keep_order_and_content() -> None:
     backlog = Backlog(limit=100, batch=4)
     records = numbered(10)
 
-    waiting = [backlog.add(parts_of(record)) for record in records]
+    waiting = [backlog.add(*parts_of(record)) for record in records]
     backlog.cut()
     arrived = sent(backlog)
 
@@ -37,11 +37,11 @@ def test_f8_overflow_leaves_one_gap_with_count_and_span() -> None:
     """Beyond the bound records are counted, and where they would have been stands one gap, however slowly room comes back."""
     backlog = Backlog(limit=8, batch=2)
     for record in numbered(20):
-        backlog.add(parts_of(record))
+        backlog.add(*parts_of(record))
     arrived = sent(backlog)
     backlog.acknowledge(1)
     backlog.acknowledge(2)
-    backlog.add(parts_of(query(at=T0 + 5)))
+    backlog.add(*parts_of(query(at=T0 + 5)))
     backlog.cut()
 
     assert [len(frame.body[0]) for frame in arrived] == [2, 2, 2, 2]
@@ -55,21 +55,21 @@ def test_room_is_taken_again_only_when_a_quarter_is_free() -> None:
     """A disk that is a little too slow does not get a gap for each batch."""
     backlog = Backlog(limit=80, batch=2)
     for record in numbered(100):
-        backlog.add(parts_of(record))
+        backlog.add(*parts_of(record))
     sent(backlog)
 
     backlog.acknowledge(1)
-    backlog.add(parts_of(query()))
+    backlog.add(*parts_of(query()))
     assert backlog.lost == 21
     backlog.acknowledge(10)
-    assert backlog.add(parts_of(query())) == 1
+    assert backlog.add(*parts_of(query())) == 1
 
 
 def test_successor_gets_what_was_not_written() -> None:
     """A new writer says what stands on disk; the rest goes out again, in order, once."""
     backlog = Backlog(limit=100, batch=1)
     for record in numbered(5):
-        backlog.add(parts_of(record))
+        backlog.add(*parts_of(record))
     first = sent(backlog)
 
     backlog.resend_after(2)
@@ -83,7 +83,7 @@ def test_window_bounds_what_is_under_way() -> None:
     """Not more goes to the pipe than the writer can soon take."""
     backlog = Backlog(limit=1_000, batch=1)
     for record in numbered(200):
-        backlog.add(parts_of(record))
+        backlog.add(*parts_of(record))
 
     under_way = len(sent(backlog))
     backlog.acknowledge(10)
@@ -95,8 +95,8 @@ def test_window_bounds_what_is_under_way() -> None:
 def test_record_that_cannot_be_packed_costs_its_batch_and_says_so() -> None:
     """The sink never raises, whatever somebody put into a record."""
     backlog = Backlog(limit=100, batch=2)
-    backlog.add(parts_of(query(name=object())))
-    backlog.add(parts_of(query()))
+    backlog.add(*parts_of(query(name=object())))
+    backlog.add(*parts_of(query()))
 
     (gap,) = sent(backlog)
     assert Gap(*gap.body) == Gap(T0, T0, 2, "unusable records")
@@ -107,9 +107,9 @@ def test_close_sends_the_rest_the_gap_and_the_clean_end() -> None:
     """An orderly end loses nothing that fits, and later records are counted as lost."""
     backlog = Backlog(limit=4, batch=2)
     for record in numbered(7):
-        backlog.add(parts_of(record))
+        backlog.add(*parts_of(record))
     backlog.close()
-    backlog.add(parts_of(query()))
+    backlog.add(*parts_of(query()))
 
     assert [frame.kind for frame in sent(backlog)] == [frames.RECORDS, frames.RECORDS, frames.GAP, frames.CLEAN]
     assert backlog.lost == 4
@@ -119,7 +119,7 @@ def test_given_up_records_are_lost() -> None:
     """What a stop could not write in time is not called queued for ever."""
     backlog = Backlog(limit=10, batch=1)
     for record in numbered(3):
-        backlog.add(parts_of(record))
+        backlog.add(*parts_of(record))
     sent(backlog)
 
     assert backlog.give_up() == 3
@@ -146,7 +146,7 @@ def test_every_record_is_written_or_in_a_gap(steps: list[tuple[str, int]], limit
         match step:
             case "add":
                 for _ in range(times):
-                    backlog.add(parts_of(query(at=T0 + added)))
+                    backlog.add(*parts_of(query(at=T0 + added)))
                     added += 1
             case "cut":
                 backlog.cut()

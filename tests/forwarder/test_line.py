@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from dnsfw.clock import ManualClock
-from dnsfw.forwarder.line import BESIDE_OTHERS, CROWD, FEW, MOST, OTHERS_S, PIECES, REST_S, WAITING_PER_SOURCE, WORK_S, Line, shares
+from dnsfw.forwarder.line import BESIDE_OTHERS, CROWD, FEW, MOST, OTHERS_S, PIECES, REST_S, WAITING_PER_SOURCE, WORK_S, Line, Work, shares
 
 
 class Loop(asyncio.AbstractEventLoop):
@@ -38,7 +38,7 @@ class Loop(asyncio.AbstractEventLoop):
             callback()
 
 
-class Done:
+class Done(Work):
     """What was done, in order; `turns`: how much of it was done at each end. turn_s: how long a turn takes."""
 
     def __init__(self, under_way: int = FEW + 1, turn_s: float = 0.0) -> None:
@@ -49,7 +49,7 @@ class Done:
         self.work: list[tuple[str, int]] = []
         self.turns: list[int] = []
 
-    def do(self, source: object, number: object) -> None:
+    def do(self, source: object, number: object, /) -> None:
         assert self.line.is_turn
         self.work.append((str(source), int(str(number))))
 
@@ -59,11 +59,11 @@ class Done:
 
     def ask(self, source: str, count: int = 1) -> None:
         for number in range(count):
-            assert self.line.put_question(source, self.do, source, number)
+            assert self.line.put_question(source, self, source, number)
 
     def answer(self, source: str, count: int = 1) -> None:
         for number in range(count):
-            self.line.put_answer(source, self.do, source, number)
+            self.line.put_answer(source, self, source, number)
 
     def turn(self) -> list[tuple[str, int]]:
         """What one turn of the loop does."""
@@ -206,7 +206,7 @@ def test_too_many_questions_of_one_source_are_not_kept_and_answers_always_are() 
     done.ask("crowd", WAITING_PER_SOURCE)
     done.answer("crowd", WAITING_PER_SOURCE + 1)
 
-    assert not done.line.put_question("crowd", done.do, "crowd", 0)
+    assert not done.line.put_question("crowd", done, "crowd", 0)
     done.ask("quiet")
     done.all(2 * WAITING_PER_SOURCE + 2)
 
@@ -214,7 +214,7 @@ def test_too_many_questions_of_one_source_are_not_kept_and_answers_always_are() 
 def test_work_that_breaks_costs_itself_alone() -> None:
     """The next piece is done, and the turn ends as others."""
     done = Done()
-    done.line.put_question("a", done.do, "a", "no number")
+    done.line.put_question("a", done, "a", "no number")
     done.ask("a")
     done.all(1)
 

@@ -5,7 +5,7 @@ import contextlib
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 
@@ -13,18 +13,18 @@ import pytest
 from loopback import loopback_of_ours
 
 from dnsfw.clock import SystemClock
-from dnsfw.forwarder.datagrams import Datagrams
+from dnsfw.forwarder.datagrams import Outgoing
 from dnsfw.forwarder.doors import ListenError, bind, open_door, try_endpoints
 from dnsfw.forwarder.line import Line
 from dnsfw.forwarder.listener_tcp import TcpListener
-from dnsfw.forwarder.listener_udp import BATCH, LARGEST, MOST_UNSENT, ClientAddress, UdpListener, Way
+from dnsfw.forwarder.listener_udp import BATCH, LARGEST, MOST_UNSENT, ClientAddress, Handler, UdpListener, Way
 from dnsfw.forwarder.settings import Endpoint, ForwarderSettings
 from dnsfw.forwarder.timers import Timers
 
 QUERY = b"\x12\x34" + bytes(10) + b"question"
 
 
-class Echo:
+class Echo(Handler):
     """Sends each message back; a `large` one much longer, one with `later` in it when told, one with `drop` never."""
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ async def test_udp_b18_source_port_zero_is_dropped() -> None:
     echo = Echo()
     listener, _ = udp(echo)
 
-    listener.take(QUERY, ("127.0.0.1", sockaddr("127.0.0.1", 0)))
+    listener.do(QUERY, ("127.0.0.1", sockaddr("127.0.0.1", 0)))
 
     assert (echo.sources, listener.counts.port_zero) == ([], 1)
     listener.close()
@@ -206,15 +206,15 @@ async def test_udp_answers_that_cannot_leave_are_counted() -> None:
     assert listener.counts.unsent == 4
 
 
-class Gate(Datagrams):
+class Gate(Outgoing):
     """A socket without room, until it is opened."""
 
     is_open = False
 
-    def send(self, descriptor: int, count: int) -> int:
+    def send(self, descriptor: int, datagrams: Sequence[bytes], names: Sequence[bytes]) -> int:
         if not self.is_open:
             raise BlockingIOError
-        return super().send(descriptor, count)
+        return super().send(descriptor, datagrams, names)
 
 
 async def test_udp_answers_wait_for_room_in_the_socket_and_are_bounded() -> None:

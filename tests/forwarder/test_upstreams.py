@@ -33,7 +33,7 @@ from upstream import (
 from dnsfw.clock import SystemClock
 from dnsfw.forwarder.bursts import Unsent
 from dnsfw.forwarder.inquiry import Failure, Inquiry, Outcome, Reply, UpstreamQuery
-from dnsfw.forwarder.line import FEW, Line
+from dnsfw.forwarder.line import FEW, Line, Work
 from dnsfw.forwarder.server import State
 from dnsfw.forwarder.settings import Endpoint
 from dnsfw.forwarder.timers import Timers
@@ -146,18 +146,25 @@ class NoNetwork:
         return [(message, errno.ENETUNREACH) for message in messages]
 
 
+class Asking(Work):
+    """Asks for `count` names in one go, then does `then`."""
+
+    def __init__(self, asker: Asker, count: int, then: Callable[[], object]) -> None:
+        self.asker, self.count, self.then = asker, count, then
+        self.futures: list[asyncio.Future[Outcome]] = []
+
+    def do(self, _first: object, _second: object, /) -> None:
+        self.futures.extend(self.asker.ask(f"n{number}.example.net") for number in range(self.count))
+        self.then()
+
+
 def ask_in_a_turn(asker: Asker, count: int, then: Callable[[], object] = lambda: None) -> "list[asyncio.Future[Outcome]]":
     """`count` questions within one turn of the line; `then` before it ends."""
-    futures: list[asyncio.Future[Outcome]] = []
+    asking = Asking(asker, count, then)
     line = asker.upstreams._line
-
-    def work(*_: object) -> None:
-        futures.extend(asker.ask(f"n{number}.example.net") for number in range(count))
-        then()
-
-    line.put_question("pod", work, None, None)
+    line.put_question("pod", asking, None, None)
     line._take_turn()
-    return futures
+    return asking.futures
 
 
 async def test_questions_of_one_turn_leave_together() -> None:

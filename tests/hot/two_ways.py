@@ -7,12 +7,16 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 
 from enforce_kit import Node
-from record_frames import whole
+from record_frames import rows_of, whole
 from worlds import cluster, peer, rule, where
 
-from dnsfw.audit.record import Parts, QueryRecord
+from dnsfw.audit.frames import FrameReader
+from dnsfw.audit.pipeline import AuditPipeline
+from dnsfw.audit.record import QueryRecord
+from dnsfw.audit.settings import AuditSettings
 from dnsfw.clock import Instant
 from dnsfw.forwarder.inquiry import Failure, Outcome, Reply, UpstreamQuery
 from dnsfw.forwarder.perform import Performer
@@ -29,6 +33,7 @@ SOURCES = ("10.244.0.1", "10.244.0.2", "2001:db8:c1::2", "10.244.0.9", "10.244.0
 CANARY = "use-application-dns.net"
 NAMES = ("www.example.net", "api.example.net", "deep.www.example.org", "refused.example.com", "svc.cluster.example", CANARY)
 _OPT = b"\0\0\x29\x10\0\0\0\0\0\0\0"
+_MANY = 100_000  # records; one batch holds what a test asks for
 _DO = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0"
 
 
@@ -140,7 +145,8 @@ class OneWay:
 
     def __init__(self, *, is_hot: bool, settings: ForwarderSettings) -> None:
         self.node = Node()
-        self.records: list[QueryRecord] = []
+        self.audit = AuditPipeline(AuditSettings(path=Path("not-written"), batch_records=_MANY))
+        self._records: list[QueryRecord] = []
         self.sent: list[tuple[bytes, object]] = []
         self.hot: Hot | None = None
         self.upstream = Upstream()
@@ -154,7 +160,7 @@ class OneWay:
             self._settings,
             snapshot=lambda: state.snapshot,
             grants=self.node.enforcer,
-            sink=self.records.append,
+            sink=self.audit.sink,
             clock=self.node.clock,
             interface_of=lambda _source: None,
             unready=lambda: Reason.KERNEL_FAILED if state.trouble else None,
@@ -164,11 +170,19 @@ class OneWay:
 
     def _fast(self, performer: Performer) -> Hot:
         node = self.node
-        self.hot = Hot(self._settings, performer, node.enforcer.state, node.enforcer, self._keep, node.clock)
+        self.hot = Hot(self._settings, performer, node.enforcer.state, node.enforcer, self.audit, node.clock)
         return self.hot
 
-    def _keep(self, parts: Parts) -> None:
-        self.records.append(whole(parts))
+    @property
+    def records(self) -> list[QueryRecord]:
+        """As the writer would read them."""
+        backlog = self.audit._backlog
+        backlog.cut()
+        while (data := backlog.next_to_send()) is not None:
+            for frame in FrameReader().feed(data):
+                self._records += map(whole, rows_of(frame))
+                backlog.acknowledge(frame.number)
+        return self._records
 
     def send(self, data: bytes, address: object) -> None:
         """The way back to the client."""

@@ -159,10 +159,10 @@ def _sent(backlog: Backlog) -> list[audit_frames.Frame]:
 def test_batches_of_workers_reach_the_writer_as_if_added_here() -> None:
     """Numbered with the others, in the order of their coming, their records as they were."""
     backlog, records = Backlog(limit=100, batch=4), numbered(9)
-    backlog.add(parts_of(records[0]))
+    backlog.add(*parts_of(records[0]))
     backlog.add_batch(audit_frames.pack_batch(list(map(parts_of, records[1:6]))))
     for record in records[6:]:
-        backlog.add(parts_of(record))
+        backlog.add(*parts_of(record))
     backlog.cut()
     arrived = _sent(backlog)
 
@@ -191,7 +191,7 @@ def test_batches_beyond_the_bound_are_lost_and_counted(size: int) -> None:
 def test_gap_from_elsewhere_stands_among_the_records() -> None:
     """A worker's loss is counted here, an unknown count is not guessed; after the orderly end nothing is written."""
     backlog = Backlog(limit=10, batch=2)
-    backlog.add(parts_of(query()))
+    backlog.add(*parts_of(query()))
     backlog.add_gap(Gap(T0, T0 + 1, 7, "queue full"))
     backlog.add_gap(Gap(T0, T0 + 1, None, "worker ended"))
     backlog.close()
