@@ -11,8 +11,9 @@ from dnsfw.clock import WallTime
 from dnsfw.policy.content import digest, settings_content, surroundings
 from dnsfw.policy.index import NameIndex, NetworkIndex
 from dnsfw.policy.judge import Entry, is_in_force
+from dnsfw.policy.kept import Kept
 from dnsfw.policy.layout import Layouts, layouts_of, ranges_of
-from dnsfw.policy.model import Action, IPAddress, IPNetwork, Mode, Pod, PolicySettings, Rule, World
+from dnsfw.policy.model import Action, IPAddress, IPNetwork, Mode, Pod, PodUid, PolicySettings, Rule, RuleRef, World
 from dnsfw.policy.prepare import Prepared, prepare
 from dnsfw.policy.protected import protection_of
 from dnsfw.policy.selection import Selection, in_order
@@ -20,11 +21,13 @@ from dnsfw.policy.snapshot import Indexes, Policy, Snapshot, Stance, Step, Subje
 
 
 def compile_snapshot(world: World, settings: PolicySettings, wall_now: WallTime, serial: int, previous: Snapshot | None) -> Snapshot:
-    prepared = prepare(in_order(world.rules), previous.prepared if previous else {})
-    selection = Selection(prepared, world.namespace_labels)
-    maker = _PolicyMaker(settings, prepared, wall_now, previous)
-    groups = selection.groups(pod for pod in world.pods if not pod.is_host_network)
-    subjects = {pod.uid: Subject(pod, policy) for places, pods in groups for policy in (maker.policy(places),) for pod in pods}
+    rules = prepare(in_order(world.rules), previous.prepared if previous else {})
+    prepared = _by_reference(rules)
+    audited = frozenset(rule.ref for rule in world.rules if is_audit(rule, wall_now))
+    kept = Kept(previous, world, settings, prepared, audited)
+    selection = Selection(rules, world.namespace_labels)
+    maker = _PolicyMaker(settings, rules, wall_now, previous)
+    subjects = _subjects([pod for pod in world.pods if not pod.is_host_network], kept, selection, maker)
     holders = holders_of(subject.pod for subject in subjects.values())
     return Snapshot(
         serial=serial,
@@ -34,8 +37,24 @@ def compile_snapshot(world: World, settings: PolicySettings, wall_now: WallTime,
         changes_at=_next_change(world.rules, wall_now),
         settings=settings,
         warnings=(*_host_network_warnings(world.pods, selection), *_conflict_warnings(holders)),
-        prepared={each.rule.ref: each for each in prepared},
+        prepared=prepared,
+        audited=audited,
+        namespace_labels=world.namespace_labels,
     )
+
+
+def _by_reference(rules: Sequence[Prepared]) -> dict[RuleRef, Prepared]:
+    """None where two have the same (whoever reads documents refuses the second): of these nothing is kept."""
+    prepared = {each.rule.ref: each for each in rules}
+    return prepared if len(prepared) == len(rules) else {}
+
+
+def _subjects(pods: Sequence[Pod], kept: Kept, selection: Selection, maker: "_PolicyMaker") -> dict[PodUid, Subject]:
+    """In the order of the pods."""
+    known = {pod.uid: kept.subject(pod) for pod in pods}
+    groups = selection.groups(pod for pod in pods if known[pod.uid] is None)
+    policies = {pod.uid: policy for places, alike in groups for policy in (maker.policy(places),) for pod in alike}
+    return {pod.uid: known[pod.uid] or Subject(pod, policies[pod.uid]) for pod in pods}
 
 
 def is_audit(rule: Rule, wall_now: WallTime) -> bool:

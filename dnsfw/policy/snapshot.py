@@ -220,6 +220,9 @@ class Snapshot:
     warnings: tuple[str, ...] = ()
     prepared: Mapping[RuleRef, Prepared] = field(default_factory=dict, repr=False)
     """What follows from each rule alone, so that the next snapshot need not find it again."""
+    audited: frozenset[RuleRef] = field(default=frozenset(), repr=False)
+    namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """The rules in Audit mode, and the labels that it was made by: what is alike in the next one is kept (`policy.kept`)."""
 
     @property
     def protection(self) -> Protection:
