@@ -71,7 +71,7 @@ def sort_elements(found: Found, layout: Layout, snapshot: Snapshot, elements: It
         if meaning is None or piece is None or subject is None or subject.pod.uid != meaning.holder.pod or element.expires_ms is None:
             found.stray.append(element)
             continue
-        key = RowKey(subject.pod.uid, destination)
+        key = (subject.pod.uid, destination)
         claim = Claim(_permit(meaning, piece), _name(piece), now + element.expires_ms / 1000)
         found.rows[key] = with_claims(found.rows.get(key, ()), (claim,))
 

@@ -31,7 +31,6 @@ from dnsfw.policy.turns import Turns
 from nft.changes import Add, Change, Discard, Put
 from nft.errors import NftError
 
-_new: Final = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call, for what every grant makes
 WAITING_BOUND: Final = 65_536
 """Requests that wait for their turn; more are refused (queue full)."""
 TURN_ADDRESSES: Final = 256
@@ -235,7 +234,7 @@ class Installer:
         if len(ask.addresses) != 1 or state.deferred or state.cut or len(ask.addresses[0]) not in subject.sizes:
             return None
         address, uid = ask.addresses[0], subject.uid
-        key = _new(RowKey, (uid, address))
+        key = (uid, address)
         known, fresh = self._ledger.addresses_of(uid), batch.fresh.get(uid, 0)
         if address in known or key in batch.rows or not self._has_room(len(known) + fresh, len(batch.rows)):
             return None
@@ -245,18 +244,18 @@ class Installer:
         if (number := self._numbers.of_rule(uid, permit.rule)) is None:
             return None
         ttl = answer_bound(ask.ttl, permit.limits)
-        claim = _new(Claim, (permit, ask.name, now + lease(ttl, permit.limits)))
+        claim = Claim(permit, ask.name, now + lease(ttl, permit.limits))
         batch.changes += first_claim(state.layout, subject.sources, address, claim, number, now)
         batch.rows[key] = (claim,)
         batch.fresh[uid] = fresh + 1
-        return _new(Granted, (claim.until, ttl, len(permit.pieces)))
+        return Granted(claim.until, ttl, len(permit.pieces))
 
     def _has_room(self, of_pod: int, of_batch: int) -> bool:
         """For one more address, of a pod with so many, beside so many of the batch."""
         return of_pod < self._most_of_pod and len(self._ledger) + of_batch < self._most
 
     def _write(self, subject: Subject, address: bytes, claims: list[Claim], batch: Batch, now: Instant) -> None:
-        state, uid, key = self._state, subject.uid, RowKey(subject.uid, address)
+        state, uid, key = self._state, subject.uid, (subject.uid, address)
         before = batch.rows.get(key) or self._ledger.row(uid, address)
         batch.fresh[uid] = batch.fresh.get(uid, 0) + (not before)
         after = with_claims(before, claims)
@@ -295,7 +294,7 @@ class Installer:
     def _over_quota(self, uid: PodUid, addresses: set[bytes], batch: Batch) -> NotGranted | None:
         """Whether these addresses would be too many; those that the pod has already cost nothing."""
         known = self._ledger.addresses_of(uid)
-        new = sum(address not in known and RowKey(uid, address) not in batch.rows for address in addresses)
+        new = sum(address not in known and (uid, address) not in batch.rows for address in addresses)
         if not new:
             return None
         if len(known) + batch.fresh.get(uid, 0) + new > self._most_of_pod:

@@ -22,7 +22,7 @@ from dnsfw.enforce.state import CUT_PAIRS, State
 from dnsfw.enforce.structure import Structure
 from dnsfw.enforce.survivors import settle
 from dnsfw.enforce.targets import basis_at, interval_members, is_selected, static_holders
-from dnsfw.policy.ledger import NO_ROW, RowKey
+from dnsfw.policy.ledger import NO_ROW
 from dnsfw.policy.model import RuleRef
 from dnsfw.policy.snapshot import Permit, Snapshot, Stance, Subject
 from nft.changes import Change, Discard, Put
@@ -80,9 +80,9 @@ class Reconciler:
         for _ in judge_rows(judgement, state.ledger):
             await asyncio.sleep(0)
         changes = {change.after.pod.uid: change for change in judgement.changed}
-        for key in state.written:
-            if (change := changes.get(key.pod)) is not None:
-                judge_row(judgement, state.ledger, change, key.address)
+        for uid, address in state.written:
+            if (change := changes.get(uid)) is not None:
+                judge_row(judgement, state.ledger, change, address)
         state.written = None
         return judgement
 
@@ -192,15 +192,15 @@ class Reconciler:
             switch.leaving.add(self._state.numbers.release(holder))
 
     def _rewrite(self, change: PodChange, address: bytes, judgement: Judgement, renumbered: set[RuleRef], switch: Switch) -> None:
-        state, subject, key = self._state, change.after, RowKey(change.after.pod.uid, address)
-        before = state.ledger.row(*key)
-        after = judgement.rows.get(key.pod, {}).get(address, before)
+        state, subject, uid = self._state, change.after, change.after.pod.uid
+        before = state.ledger.row(uid, address)
+        after = judgement.rows.get(uid, {}).get(address, before)
         if after is before and not any(claim.permit.rule in renumbered for claim in before):
             return
         after = tuple([claim for claim in after if self._has_number(subject, claim.permit, change.bases)])
-        sources, number_of = subject.sources, state.numbers_of(key.pod)
+        sources, number_of = subject.sources, state.numbers_of(uid)
         switch.changes += row_changes(state.layout, sources, address, before, after, number_of, state.clock.now(), renumbered)
-        state.ledger.accept({key: after})
+        state.ledger.accept({(uid, address): after})
         if not after and subject.policy.stance is Stance.ENFORCE and not subject.policy.judge_address(address):
             self._cut(subject, address, switch)
 

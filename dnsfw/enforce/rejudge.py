@@ -126,7 +126,7 @@ def rejudged(row: Row, address: bytes, policy: Policy, bases: Mapping[RuleRef, s
 
 def _stands(claim: Claim, address: bytes, policy: Policy, bases: Mapping[RuleRef, str]) -> bool:
     """Whether a row's only claim stays its only one: what nearly every row has."""
-    permit, name, _ = claim
+    permit, name = claim.permit, claim.name
     if bases.get(permit.rule) == permit.basis:
         return True
     if is_adopted(name) or len(permits := policy.judge(name, address)) != 1:
@@ -135,7 +135,7 @@ def _stands(claim: Claim, address: bytes, policy: Policy, bases: Mapping[RuleRef
 
 
 def _meanings(row: Row) -> list[tuple[object, ...]]:
-    return [(_meaning_of(permit), name, until) for permit, name, until in row]
+    return [(_meaning_of(claim.permit), claim.name, claim.until) for claim in row]
 
 
 def _meaning_of(permit: Permit) -> tuple[object, ...]:

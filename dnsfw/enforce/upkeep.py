@@ -18,7 +18,7 @@ from dnsfw.enforce.layout import RULE_SETS
 from dnsfw.enforce.places import accept, everywhere, move
 from dnsfw.enforce.state import State
 from dnsfw.enforce.targets import mark_key, number_of_key
-from dnsfw.policy.ledger import Row, RowKey
+from dnsfw.policy.ledger import Row
 from dnsfw.policy.model import PodUid
 from nft.changes import Change, Discard, Put
 from nft.conntrack import ConntrackError
@@ -97,7 +97,7 @@ def forget_row(state: State, uid: PodUid, address: bytes, ended_before: Instant)
     row = state.ledger.row(uid, address)
     rest = unended(row, ended_before)
     if len(rest) < len(row):
-        state.ledger.accept({RowKey(uid, address): rest})
+        state.ledger.accept({(uid, address): rest})
 
 
 def unended(row: Row, now: Instant) -> Row:

@@ -24,7 +24,6 @@ _ADDRESS_COST: Final = 180
 _ALIAS_COST: Final = 50  # and its octets
 _LAZY_COST: Final = 500  # of an entry that keeps the message alone
 
-_new: Final = tuple.__new__
 _MAX_SPARED: Final = 8  # a put; where everything is hot, the oldest goes
 
 
@@ -72,7 +71,7 @@ class Entry(Link):
     @property
     def received(self) -> Received:
         answer = self._answer or self._read()
-        return _new(Received, (self._data, answer, self.at))
+        return Received(self._data, answer, self.at)
 
     def _read(self) -> Answer:
         type_at = self._question_end - 4

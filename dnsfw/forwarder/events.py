@@ -31,12 +31,18 @@ def identify(snapshot: Snapshot | None, source: str, *, is_pod_interface: bool) 
     return Reason.UNKNOWN_POD if is_pod_interface else Reason.UNKNOWN_SOURCE
 
 
-class Received(NamedTuple):
-    """A response of an upstream, parsed once for all exchanges that wait for it and for the cache."""
+class Received:
+    """A response of an upstream, parsed once for all exchanges that wait for it and for the cache. A class, as `ledger.Claim` is."""
 
-    data: bytes
-    answer: Answer
-    at: Instant
+    __slots__ = ("answer", "at", "data")
+
+    def __init__(self, data: bytes, answer: Answer, at: Instant) -> None:
+        self.data = data
+        self.answer = answer
+        self.at = at
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Received) and (self.data, self.answer, self.at) == (other.data, other.answer, other.at)
 
 
 # Events

@@ -30,7 +30,6 @@ from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import Snapshot, Subject
 from dnsfw.ring import Link, Ring
 
-_new: Final = tuple.__new__  # of a named tuple: 0.3 µs less than its class's own call
 MAX_IN_FLIGHT: Final = 16_384  # queries of all pods; about 4 kB each
 MAX_WAITING: Final = 1024  # of them, those from addresses that may become pods
 GRANT_SECONDS: Final = 1.0  # what `Grants.request` may take, kept free behind the upstreams' share
@@ -280,7 +279,7 @@ class Performer:
         if isinstance(answer, Malformed):
             self._parsed = (reply, answer)
             return answer
-        received: Received = _new(Received, (reply.data, answer, now))
+        received = Received(reply.data, answer, now)
         self.cache.put(shared_key, received)
         self._parsed = (reply, received)
         return received

@@ -12,17 +12,27 @@ from dnsfw.policy.reasons import Reason
 from dnsfw.policy.snapshot import Subject
 
 
-class Granted(NamedTuple):
+class Granted:
     """The kernel has acknowledged every permission that was asked for.
 
     until: when the first of them ends (infinite where none was needed).
     ttl: the most that may be answered, in seconds: min over the leases of clamp(ttl).
     grants: permissions (kernel elements) that this answer rests on.
+    A class for the reason that `ledger.Claim` is one.
     """
 
-    until: Instant
-    ttl: int
-    grants: int
+    __slots__ = ("grants", "ttl", "until")
+
+    def __init__(self, until: Instant, ttl: int, grants: int) -> None:
+        self.until = until
+        self.ttl = ttl
+        self.grants = grants
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Granted) and (self.until, self.ttl, self.grants) == (other.until, other.ttl, other.grants)
+
+    def __repr__(self) -> str:
+        return f"Granted(until={self.until!r}, ttl={self.ttl!r}, grants={self.grants!r})"
 
 
 class NotGranted(NamedTuple):

@@ -138,11 +138,12 @@ def _outcome(first: Instant | str, second: int | str, count: int) -> GrantOutcom
 
 
 def pack_row(key: RowKey) -> bytes:
-    return marshal.dumps(tuple(key), _VERSION)
+    return marshal.dumps(key, _VERSION)
 
 
 def row_of(body: bytes) -> RowKey:
-    return RowKey(*marshal.loads(body))  # noqa: S302 -- from our own parent, see above
+    uid, address = marshal.loads(body)  # noqa: S302 -- from our own parent, see above
+    return uid, address
 
 
 def pack_batch(batch: Batch) -> bytes:

@@ -40,7 +40,7 @@ class Mirror(View):
             self.ledger.clear()
         rows: dict[RowKey, Row] = {}
         for one in wanted:
-            key = RowKey(ask.subject.pod.uid, one.address)
+            key = (ask.subject.pod.uid, one.address)
             if key not in self._crowded:
                 claim = Claim(one.permit, ask.name, min(one.until, granted.until))
                 before = rows.get(key) or self.ledger.row(*key)

@@ -27,7 +27,6 @@ from dnsfw.forwarder.settings import Endpoint
 from dnsfw.forwarder.timers import Timers
 from dnsfw.hot import Hot
 from dnsfw.policy.compile import compile_snapshot
-from dnsfw.policy.ledger import RowKey
 from dnsfw.policy.reasons import Reason
 from dnsfw.workers import frames
 from dnsfw.workers.asking import Asking
@@ -155,7 +154,7 @@ class Worker:
             await asyncio.sleep(SWEEP_S)
             ledger = self._mirror.ledger
             for uid in tuple(ledger.pods()):
-                keys = [RowKey(uid, address) for address in ledger.addresses_of(uid)]
+                keys = [(uid, address) for address in ledger.addresses_of(uid)]
                 for start in range(0, len(keys), SLICE):
                     self._mirror.sweep(keys[start : start + SLICE], self._clock.now())
                     await asyncio.sleep(0)

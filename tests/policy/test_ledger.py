@@ -1,5 +1,6 @@
 """The ledger: rows, claims, and what they mean as elements."""
 
+from collections.abc import Iterable
 from math import inf
 
 import pytest
@@ -7,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsfw.names import Name, parse_name
+from dnsfw.policy.grants import Granted
 from dnsfw.policy.ledger import (
     ADOPTED,
     CLAIMS_A_ROW,
     NO_ROW,
     Claim,
     Ledger,
-    RowKey,
     Standing,
     is_adopted,
     loses_claims,
@@ -38,6 +39,11 @@ WEB, BOTH, SHELL = permit("web", HTTPS), permit("both", HTTPS, SSH), permit("web
 
 def claim(of: Permit, name: str, until: float) -> Claim:
     return Claim(of, parse_name(name), until)
+
+
+def said(claims: Iterable[Claim]) -> set[tuple[object, ...]]:
+    """In whatever order."""
+    return {(of.permit, of.name, of.until) for of in claims}
 
 
 claims = st.lists(
@@ -127,7 +133,7 @@ def test_rows_grow_past_the_bound_with_what_the_rules_tell_apart() -> None:
     """More permissions than the bound has places: all of them stand."""
     claims = [claim(permit(f"r{index}", HTTPS), "x.example.net", index) for index in range(CLAIMS_A_ROW + 3)]
 
-    assert set(with_claims(NO_ROW, claims)) == set(claims)
+    assert said(with_claims(NO_ROW, claims)) == said(claims)
 
 
 def test_a_place_for_a_name_is_none_where_the_rules_take_all() -> None:
@@ -135,20 +141,20 @@ def test_a_place_for_a_name_is_none_where_the_rules_take_all() -> None:
     apart = [claim(permit(f"r{index}", HTTPS), "x.example.net", index) for index in range(CLAIMS_A_ROW)]
     more = [claim(apart[0].permit, f"{letter}.example.net", 90 - place) for place, letter in enumerate("abc")]
 
-    assert set(with_claims(NO_ROW, [*apart, *more])) == {*apart[1:], more[0]}
+    assert said(with_claims(NO_ROW, [*apart, *more])) == said([*apart[1:], more[0]])
 
 
 def test_names_are_forgotten_by_their_ends_not_by_their_letters() -> None:
     """Of too many, those that end first, however they are called."""
     names = [claim(WEB, f"{chr(ord('z') - index // 10)}{9 - index % 10}.example.net", index) for index in range(CLAIMS_A_ROW + 2)]
 
-    assert set(with_claims(NO_ROW, names)) == set(names[2:])
+    assert said(with_claims(NO_ROW, names)) == said(names[2:])
 
 
 def test_nothing_is_known_of_whom_nobody_knows() -> None:
     """An unknown pod has no rows; an empty row that was not there changes no count."""
     ledger = Ledger()
-    ledger.accept({RowKey(A, ADDRESS): NO_ROW})
+    ledger.accept({(A, ADDRESS): NO_ROW})
 
     assert (dict(ledger.rows_of(B)), ledger.row(B, ADDRESS), len(ledger)) == ({}, NO_ROW, 0)
 
@@ -167,10 +173,10 @@ def test_rows_are_counted_and_dropped() -> None:
     """Accepting an empty row forgets it; the count is that of rows."""
     ledger = Ledger()
     row = (claim(WEB, "x.example.net", 10),)
-    ledger.accept({RowKey(A, ADDRESS): row, RowKey(A, OTHER): row, RowKey(B, ADDRESS): row})
+    ledger.accept({(A, ADDRESS): row, (A, OTHER): row, (B, ADDRESS): row})
     assert (len(ledger), set(ledger.pods()), dict(ledger.rows_of(A))) == (3, {A, B}, {ADDRESS: row, OTHER: row})
 
-    ledger.accept({RowKey(A, ADDRESS): row, RowKey(B, ADDRESS): NO_ROW, RowKey(B, OTHER): NO_ROW})
+    ledger.accept({(A, ADDRESS): row, (B, ADDRESS): NO_ROW, (B, OTHER): NO_ROW})
     assert (len(ledger), set(ledger.pods())) == (2, {A})
     assert ledger.row(A, ADDRESS) == row
     assert ledger.row(B, ADDRESS) == NO_ROW
@@ -181,7 +187,7 @@ def test_rows_are_kept_whole_however_many_claims_they_have() -> None:
     rows = [tuple(claim(WEB, f"{name}.example.net", 9) for name in "xyz"[:length]) for length in (1, 2, 3)]
     of = {bytes((192, 0, 2, len(row))): row for row in rows}
     ledger = Ledger()
-    ledger.accept({RowKey(A, address): row for address, row in of.items()})
+    ledger.accept({(A, address): row for address, row in of.items()})
 
     assert dict(ledger.rows_of(A)) == {address: ledger.row(A, address) for address in of} == of
     assert (list(ledger.addresses_of(A)), list(ledger.addresses_of(B))) == (list(of), [])
@@ -191,7 +197,7 @@ def test_a_claim_ends_when_it_says() -> None:
     """Of this name, by this rule, on these ports; whether it is its row's only one or not. -infinity for whatever is not there."""
     ledger = Ledger()
     one, two = claim(WEB, "x.example.net", 10), claim(BOTH, "y.example.net", 20)
-    ledger.accept({RowKey(A, ADDRESS): (one,), RowKey(A, OTHER): (one, two)})
+    ledger.accept({(A, ADDRESS): (one,), (A, OTHER): (one, two)})
     again, elsewhere = permit("web", HTTPS, basis="2"), WEB._replace(ports=PortSet.EVERY)
 
     for address, until in ((ADDRESS, -inf), (OTHER, 20)):
@@ -205,8 +211,8 @@ def test_rows_are_known_until_they_go() -> None:
     """One by one, or all of them."""
     ledger = Ledger()
     row = (claim(WEB, "x.example.net", 10),)
-    ledger.accept({RowKey(A, ADDRESS): row, RowKey(A, OTHER): row, RowKey(B, OTHER): row})
-    ledger.accept({RowKey(A, ADDRESS): NO_ROW})
+    ledger.accept({(A, ADDRESS): row, (A, OTHER): row, (B, OTHER): row})
+    ledger.accept({(A, ADDRESS): NO_ROW})
     assert [ledger.knows(*of) for of in ((A, ADDRESS), (A, OTHER), (B, OTHER), (B, ADDRESS))] == [False, True, True, False]
     assert len(ledger) == 2
 
@@ -218,7 +224,7 @@ def test_removed_pod_takes_its_rows_along() -> None:
     """Nothing of it is left, and removing it again is nothing."""
     ledger = Ledger()
     row = (claim(WEB, "x.example.net", 10),)
-    ledger.accept({RowKey(A, ADDRESS): row, RowKey(A, OTHER): row, RowKey(B, ADDRESS): row})
+    ledger.accept({(A, ADDRESS): row, (A, OTHER): row, (B, ADDRESS): row})
     ledger.remove_pod(A)
     ledger.remove_pod(A)
 
@@ -232,3 +238,12 @@ def test_adopted_names_are_no_names() -> None:
     assert is_adopted(Name(ADOPTED + b"anything"))
     assert not is_adopted(parse_name("www.example.net"))
     assert not is_adopted(parse_name("."))
+
+
+def test_claims_and_outcomes_are_values() -> None:
+    """Two that say the same are the same; nothing else is."""
+    one, other = claim(WEB, "x.example.net", 10), claim(WEB, "x.example.net", 11)
+    assert one == claim(WEB, "x.example.net", 10)
+    assert one not in (other, (WEB, one.name, one.until))
+    assert Granted(10.0, 5, 1) == Granted(10.0, 5, 1)
+    assert Granted(10.0, 5, 1) not in (Granted(10.0, 5, 2), (10.0, 5, 1))

@@ -129,8 +129,8 @@ class Pair:
                 for claim in (claim for claim in row if claim.until > now):
                     theirs = owned.get((claim.permit.rule, claim.name))
                     is_less = theirs is None or theirs.until < claim.until or theirs.permit.ports != claim.permit.ports
-                    if is_less and RowKey(uid, address) not in on_their_way:
-                        yield RowKey(uid, address), claim
+                    if is_less and (uid, address) not in on_their_way:
+                        yield (uid, address), claim
 
     # enforce.state.Followers; the worker compiles the same snapshot in the program, and is given it here
 

@@ -19,7 +19,6 @@ from dnsfw.forwarder.server import ServerStats, State
 from dnsfw.forwarder.service import ForwarderStats
 from dnsfw.forwarder.upstreams import UpstreamStats
 from dnsfw.policy.grants import Granted, NotGranted
-from dnsfw.policy.ledger import RowKey
 from dnsfw.policy.model import PodUid
 from dnsfw.policy.reasons import Reason
 from dnsfw.workers import frames
@@ -53,7 +52,7 @@ def test_what_is_said_by_the_thousand_arrives(asks: list[RemoteAsk], said: list[
     """Asks, their outcomes (an end that is infinite, too) and rows to forget."""
     assert frames.asks_of(frames.pack_asks(asks)) == asks
     assert frames.outcomes_of(frames.pack_outcomes(said)) == said
-    assert frames.row_of(frames.pack_row(RowKey(uid, address))) == RowKey(uid, address)
+    assert frames.row_of(frames.pack_row((uid, address))) == (uid, address)
 
 
 def stats(scale: int, state: State = State.UP) -> ForwarderStats:
