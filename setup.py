@@ -16,7 +16,7 @@ FORWARDER = (
     *("release", "rewrite", "server", "tallies"),
 )
 ENFORCE = ("asked", "numbers", "elements", "installer", "rejudge", "state", "cuts", "targets", "layout")
-HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/plain.py", "dnsfw/audit/backlog.py", "dnsfw/audit/pipeline.py", "dnsfw/audit/sink.py")
+HOT = ("dnsfw/hot.py", "dnsfw/fresh.py", "dnsfw/plain.py", "dnsfw/audit/backlog.py", "dnsfw/audit/pipeline.py", "dnsfw/audit/recorder.py")
 WORKERS = ("mirror", "recording")  # only since these are a `View` and a `Recorder`, which are compiled
 NFT = ("changes", "codec", "elements", "socket", "netlink")
 

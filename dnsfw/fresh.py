@@ -12,7 +12,7 @@ before the kernel's acknowledgement, none under rules that have changed meanwhil
 from enum import Enum, auto
 
 from dnsfw.audit.record import Own
-from dnsfw.audit.sink import Recorder
+from dnsfw.audit.recorder import Recorder
 from dnsfw.clock import Clock, Instant
 from dnsfw.enforce.asked import View
 from dnsfw.forwarder import wire
@@ -198,9 +198,14 @@ class Fresh:
         self._audit.sink_parts(at, who.packed, words.fields, own)
 
     def _is_current(self, subject: Subject) -> bool:
-        """Whether nothing has changed for the pod since it asked: then it need not be judged anew."""
+        """Whether nothing has changed for the pod since it asked: then it need not be judged anew.
+
+        A pod is kept as it is from snapshot to snapshot (`policy.kept`), also where another one comes to have its address.
+        """
         snapshot = self._state.snapshot
-        return snapshot is not None and snapshot.subjects.get(subject.uid) is subject and not self._state.trouble
+        if snapshot is None or snapshot.conflicts or self._state.trouble:
+            return False
+        return snapshot.subjects.get(subject.uid) is subject
 
     def _keep(self, flight: Flight, answer: Answer, granted: Granted, install_us: int) -> None:
         words = flight.words

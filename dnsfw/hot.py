@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from dnsfw.audit.frames import pack_part
 from dnsfw.audit.record import Verdict, parts_of
-from dnsfw.audit.sink import Recorder
+from dnsfw.audit.recorder import Recorder
 from dnsfw.clock import Clock, Instant
 from dnsfw.enforce.asked import Ask, View, wanted_of
 from dnsfw.enforce.rejudge import is_contested

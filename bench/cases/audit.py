@@ -14,6 +14,7 @@ from bench.figures import Bar, Result, Series
 from bench.load import Questions, put
 from bench.program import Dnsfw, Setting
 from bench.setup import Setup
+from bench.shell import BenchError
 
 _MINUTE_S = 60.0
 _MINUTE_BLOCK = 100_000_000
@@ -30,6 +31,9 @@ def audit(setup: Setup) -> Result:
                 load = put(setup.lab, server.target, questions, seconds=setup.seconds, is_once=True)
             series.values.append(load.qps)
             series.failures += load.failures("NOERROR")
+            series.note("records", server.audited())
+    if off.median_of("records") > off.median * setup.seconds / 100:
+        raise BenchError("the audit that should be off keeps records")
     _a_minute(setup, minute)
     share = 100 * on.median / off.median
     result.bars.append(Bar(what="audit on against off", value=share, bar=85, unit="%"))

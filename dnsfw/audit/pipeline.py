@@ -18,8 +18,8 @@ from dnsfw.audit.backlog import Backlog
 from dnsfw.audit.errors import ForeignDatabaseError
 from dnsfw.audit.frames import Batch
 from dnsfw.audit.record import Asker, Gap, Own, Verdict
+from dnsfw.audit.recorder import Recorder
 from dnsfw.audit.settings import AuditSettings
-from dnsfw.audit.sink import Recorder
 from dnsfw.clock import WallTime
 
 log = structlog.get_logger(__name__)

@@ -32,7 +32,7 @@ def identify(snapshot: Snapshot | None, source: str, *, is_pod_interface: bool) 
 
 
 class Received:
-    """A response of an upstream, parsed once for all exchanges that wait for it and for the cache. A class, as `ledger.Claim` is."""
+    """A response of an upstream, parsed once for all exchanges that wait for it and for the cache. A class: ADR 0010."""
 
     __slots__ = ("answer", "at", "data")
 
@@ -43,6 +43,9 @@ class Received:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Received) and (self.data, self.answer, self.at) == (other.data, other.answer, other.at)
+
+    def __repr__(self) -> str:
+        return f"Received({self.data!r}, {self.answer!r}, {self.at!r})"
 
 
 # Events

@@ -38,10 +38,7 @@ WAITING: Final = 16_384
 
 
 class Work:
-    """Whoever puts pieces in line, and does each when its turn has come.
-
-    A class, not a callable: compiled, its method is called as it is, where a bound method's arguments are read anew (0.1 µs).
-    """
+    """Whoever puts pieces in line, and does each when its turn has come. A class, not a callable: ADR 0010."""
 
     def do(self, first: Any, second: Any, /) -> None:  # noqa: ANN401 -- of what was put in line
         raise NotImplementedError

@@ -42,10 +42,7 @@ class Way(Protocol):
 
 
 class Handler:
-    """Whoever answers queries.
-
-    A class, not a protocol: compiled, its method is called as it is, where a protocol's is looked up by name (0.1 µs).
-    """
+    """Whoever answers queries. A class, not a protocol: ADR 0010."""
 
     def handle(self, data: bytes, source: str, transport: str, way: Way, address: ClientAddress) -> bool:
         """False: dropped, nothing will be sent."""
@@ -210,7 +207,7 @@ class UdpListener(Work):
 
 
 def give(way: Way, data: bytes, address: ClientAddress) -> None:
-    """`way.send`; compiled, a listener's is called as it is, where a protocol's is looked up by name (0.1 µs)."""
+    """`way.send`; compiled, a listener's is a call, another's a look-up by name (ADR 0010)."""
     if isinstance(way, UdpListener):
         way.send(data, address)
     else:

@@ -24,7 +24,8 @@ def compile_snapshot(world: World, settings: PolicySettings, wall_now: WallTime,
     rules = prepare(in_order(world.rules), previous.prepared if previous else {})
     prepared = _by_reference(rules)
     audited = frozenset(rule.ref for rule in world.rules if is_audit(rule, wall_now))
-    kept = Kept(previous, world, settings, prepared, audited)
+    is_alike = previous is not None and previous.settings == settings and len(prepared) == len(rules)
+    kept = Kept(previous, world, prepared, audited) if previous is not None and is_alike else None
     selection = Selection(rules, world.namespace_labels)
     maker = _PolicyMaker(settings, rules, wall_now, previous)
     subjects = _subjects([pod for pod in world.pods if not pod.is_host_network], kept, selection, maker)
@@ -44,14 +45,14 @@ def compile_snapshot(world: World, settings: PolicySettings, wall_now: WallTime,
 
 
 def _by_reference(rules: Sequence[Prepared]) -> dict[RuleRef, Prepared]:
-    """None where two have the same (whoever reads documents refuses the second): of these nothing is kept."""
+    """Empty where two have the same (whoever reads documents refuses the second): nothing is kept then, now and for the next."""
     prepared = {each.rule.ref: each for each in rules}
     return prepared if len(prepared) == len(rules) else {}
 
 
-def _subjects(pods: Sequence[Pod], kept: Kept, selection: Selection, maker: "_PolicyMaker") -> dict[PodUid, Subject]:
+def _subjects(pods: Sequence[Pod], kept: Kept | None, selection: Selection, maker: "_PolicyMaker") -> dict[PodUid, Subject]:
     """In the order of the pods."""
-    known = {pod.uid: kept.subject(pod) for pod in pods}
+    known = {pod.uid: None if kept is None else kept.subject(pod) for pod in pods}
     groups = selection.groups(pod for pod in pods if known[pod.uid] is None)
     policies = {pod.uid: policy for places, alike in groups for policy in (maker.policy(places),) for pod in alike}
     return {pod.uid: known[pod.uid] or Subject(pod, policies[pod.uid]) for pod in pods}

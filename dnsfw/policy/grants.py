@@ -18,7 +18,7 @@ class Granted:
     until: when the first of them ends (infinite where none was needed).
     ttl: the most that may be answered, in seconds: min over the leases of clamp(ttl).
     grants: permissions (kernel elements) that this answer rests on.
-    A class for the reason that `ledger.Claim` is one.
+    A class, not a named tuple: ADR 0010.
     """
 
     __slots__ = ("grants", "ttl", "until")

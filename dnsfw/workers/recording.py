@@ -9,7 +9,7 @@ import asyncio
 from dnsfw.audit.backlog import lengthened
 from dnsfw.audit.frames import pack_batch
 from dnsfw.audit.record import Asker, Gap, Own, Parts, Verdict
-from dnsfw.audit.sink import Recorder
+from dnsfw.audit.recorder import Recorder
 from dnsfw.clock import WallTime
 from dnsfw.workers import frames
 from dnsfw.workers.frames import Kind

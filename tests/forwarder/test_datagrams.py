@@ -81,6 +81,8 @@ def test_hosts_are_told_apart_by_their_address_alone(wire: Wire) -> None:
 
     assert first == second
     assert (first == third) is (family == socket.AF_INET6)
+    for host, name in zip(wire.incoming.hosts(count), wire.incoming.names(count), strict=True):
+        assert host == (int.from_bytes(name[4:8], "big") if family == socket.AF_INET else name[8:24])
     for each in others:
         each.close()
 

@@ -52,6 +52,18 @@ def kernel_fails(trouble: str) -> Step:
     return step
 
 
+def is_slow(slow: bool) -> Step:
+    """Upstream, from now on; what it owes when it no longer is, comes at once."""
+
+    async def step(one: OneWay) -> None:
+        one.upstream.is_slow = slow
+        if not slow:
+            one.upstream.answer()
+            await one.settle()
+
+    return step
+
+
 SAID = st.builds(
     Said,
     rcode=st.sampled_from((0, 0, 0, *range(16))),
@@ -127,6 +139,20 @@ def test_what_is_asked_again_is_answered_by_the_hot_path(said: Said, source: str
     hot = compare([says(said), asks(PLAIN, source, 4), passes(1.5), *(asks(data, source) for data in again)])
 
     assert hot.hot_answers == 4
+
+
+@pytest.mark.parametrize(
+    "said", [Said(), Said(rcode=3, addresses=()), Said(addresses=()), Said(alias=True)], ids=["address", "nxdomain", "nodata", "alias"]
+)
+@pytest.mark.parametrize("before", range(len(worlds())))
+@pytest.mark.parametrize("after", range(len(worlds())))
+def test_what_changes_while_upstream_is_asked_is_heeded(before: int, after: int, said: Said) -> None:
+    """Other rules, and another pod with the same address, whatever the answer is: nobody is told by what was in force when it asked."""
+    steps: list[Step] = [says(said)]
+    for name, source in zip(NAMES[:5], (SOURCES[0], SOURCES[1], SOURCES[0], SOURCES[1], SOURCES[0]), strict=True):
+        asked = asks(query(name, 1, 7, 0x0100, 0), source)
+        steps += [changes(before), is_slow(True), asked, changes(after), is_slow(False), asked]
+    compare(steps)
 
 
 def test_what_is_asked_once_a_second_is_aimed_each_time() -> None:

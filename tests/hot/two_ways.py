@@ -6,6 +6,7 @@ All times are the test's, so that two of them that live through the same must se
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -126,18 +127,26 @@ def query(name: str, qtype: int, ident: int, flags: int, edns: int) -> bytes:
 
 
 class Upstream:
-    """In place of the sockets: answers at once, as the test says."""
+    """In place of the sockets: answers as the test says, at once or, while it `is_slow`, when told."""
 
     def __init__(self) -> None:
         self.says = Said()
         self.asked = 0
+        self.is_slow = False
+        self._due: list[Callable[[], None]] = []
 
     def ask(self, asked: UpstreamQuery, _deadline: Instant, then: Callable[[Outcome], None]) -> None:
         self.asked += 1
-        if self.says.is_silent:
-            then(Failure(Reason.UPSTREAM_TIMEOUT, "silent"))
-        else:
-            then(Reply(message(asked, self.says), "upstream", 0.0))
+        silent = Failure(Reason.UPSTREAM_TIMEOUT, "silent")
+        self._due.append(partial(then, silent if self.says.is_silent else Reply(message(asked, self.says), "upstream", 0.0)))
+        if not self.is_slow:
+            self.answer()
+
+    def answer(self) -> None:
+        """What was asked, in its order."""
+        due, self._due = self._due, []
+        for each in due:
+            each()
 
 
 class OneWay:

@@ -50,7 +50,7 @@ class Given:
 
 givens = st.builds(
     Given,
-    rules=st.lists(st.sampled_from(RULES), max_size=7, unique_by=lambda each: each.ref),
+    rules=st.lists(st.sampled_from(RULES), max_size=7, unique_by=lambda each: each.ref) | st.lists(st.sampled_from(RULES), max_size=4),
     pods=st.lists(st.sampled_from(PODS), min_size=1, max_size=6, unique_by=lambda each: each.uid),
     namespaces=st.sampled_from(NAMESPACES),
     settings=st.sampled_from([SETTINGS, SETTINGS, replace(SETTINGS, is_dns_filtered=False)]),
@@ -69,6 +69,11 @@ def test_history_shows_in_no_snapshot(history: list[Given]) -> None:
             found = taken.subjects[uid]
             assert (found.pod, found.policy.key, found.policy.stance) == (subject.pod, subject.policy.key, subject.policy.stance)
             assert (found.policy.entries, found.policy.steps) == (subject.policy.entries, subject.policy.steps)
+            assert found.policy.ranges == subject.policy.ranges
+        assert {source: subject.uid for source, subject in taken.by_source.items()} == {
+            source: subject.uid for source, subject in anew.by_source.items()
+        }
+        assert all(subject is taken.subjects[subject.uid] for subject in taken.by_source.values())
         assert (taken.conflicts, taken.warnings, taken.changes_at) == (anew.conflicts, anew.warnings, anew.changes_at)
 
 
@@ -107,8 +112,9 @@ def test_dates_concern_those_whom_the_rule_selects() -> None:
 
 def test_two_rules_of_one_reference_keep_nothing() -> None:
     """Which of them had selected whom, nobody knows."""
-    both, one = replace(BASE, rules=[RULES[0], RULES[1]]), replace(BASE, rules=[RULES[1]])
+    both, one, neither = (replace(BASE, rules=[*these, RULES[2]]) for these in (RULES[:2], RULES[1:2], ()))
     before = both.snapshot()
 
     assert both.snapshot(before).subjects[X] is not before.subjects[X]
-    assert one.snapshot(before).subjects[X].policy.key == one.snapshot().subjects[X].policy.key
+    for after in (one, neither):
+        assert after.snapshot(before).subjects[X].policy.entries == after.snapshot().subjects[X].policy.entries

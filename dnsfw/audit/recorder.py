@@ -5,13 +5,11 @@ from dnsfw.clock import WallTime
 
 
 class Recorder:
-    """The pipeline, or a worker's buffer. Takes a record and returns at once; never raises; what it cannot keep it counts as lost.
-
-    A class that both are, not a protocol: compiled, its method is called as it is, where a protocol's is looked up by name (0.1 µs).
-    """
+    """The pipeline, or a worker's buffer; a `record.Sink` is one's method. A class, not a protocol: ADR 0010."""
 
     def sink(self, record: QueryRecord) -> None:
-        self.sink_parts(*parts_of(record))
+        at, asker, verdict, own = parts_of(record)
+        self.sink_parts(at, asker, verdict, own)
 
     def sink_parts(self, at: WallTime, asker: Asker | bytes, verdict: Verdict, own: Own | bytes) -> None:
         raise NotImplementedError
