@@ -5,7 +5,6 @@ Pure. Both ends are the same program at the same version, parent and child, so m
 """
 
 import marshal
-from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -48,12 +47,12 @@ def whole_part(packed: bytes) -> Part:
 
 def pack_columns(number: int, columns: list[Any]) -> bytes:
     """Records as four columns (`record.Parts`, each field's values together)."""
-    return _packed(number, RECORDS, _dense(columns))
+    return _packed(number, RECORDS, columns)
 
 
 def pack_batch(records: Sequence[Parts]) -> Batch:
     """For who hands records on to whoever numbers the frames."""
-    return Batch(len(records), records[0][0], records[-1][0], marshal.dumps(_dense(_columns(records)), 4))
+    return Batch(len(records), records[0][0], records[-1][0], marshal.dumps(_columns(records), 4))
 
 
 def wrap_batch(number: int, batch: Batch) -> bytes:
@@ -64,15 +63,6 @@ def wrap_batch(number: int, batch: Batch) -> bytes:
 def _columns(records: Sequence[Parts]) -> list[tuple[Any, ...]]:
     # marshal writes what stands in several places once, so one asker of many records is an asker and many references.
     return list(zip(*records, strict=True))
-
-
-def _dense(columns: list[Any]) -> list[Any]:
-    """Times as one piece: floats cost marshal a third of what a record takes it, at either end."""
-    return [array("d", columns[0]).tobytes(), *columns[1:]]
-
-
-def _columns_of(body: list[Any]) -> list[Any]:
-    return [array("d", body[0]).tolist(), *body[1:]]
 
 
 def pack_gap(number: int, gap: Gap) -> bytes:
@@ -101,8 +91,6 @@ class FrameReader:
             number, kind, body = marshal.loads(self._bytes[start + _HEADER : end])  # noqa: S302 -- written by our own parent, see above
             if kind == _WRAPPED:
                 kind, body = RECORDS, marshal.loads(body)  # noqa: S302 -- as above
-            if kind == RECORDS:
-                body = _columns_of(body)
             yield Frame(number, kind, body)
             start = end
         del self._bytes[:start]

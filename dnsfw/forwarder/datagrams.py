@@ -1,7 +1,7 @@
 """Many datagrams for one call of the kernel: recvmmsg and sendmmsg (Linux 3.0), which Python's `socket` does not have.
 
 Touches the sockets it is given. Always true: the buffers are made once, and what lies in them is copied out before the next call. Beside
-a call each, through the loop's endpoint, receiving costs 1.0 for 1.7 µs a datagram and sending 2.1 for 2.3, interpreted, loopback.
+a call each, receiving takes 0.6 µs a datagram for 1.5 and sending 1.3 for 2.4 (32 at a time, of 60 octets, interpreted, loopback, least of three).
 """
 
 import ctypes
@@ -20,7 +20,7 @@ _OFTEN: Final = 256  # octets; most of what comes and goes has no more
 _APART: Final = 64  # octets between two slots: at multiples of 4096 all would compete for the same lines of the cache
 
 # PyDLL: neither call waits, so that the interpreter's lock need not be let go. No `argtypes`: what we give is an int or a pointer already,
-# and to have it looked at costs 0.5 µs of 1.1 a call.
+# and to have it looked at took 0.5 µs of 1.1 a call (sendmmsg of nothing, best of five times 200,000).
 _libc: Final = ctypes.PyDLL(None, use_errno=True)
 _recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg
 
@@ -41,7 +41,7 @@ class _Room:
         self._at = ctypes.c_void_p(headers)
 
     def _rows(self, slot: str) -> list[Struct]:
-        """For each number of slots, what reads or writes all of them: one call costs a fifth of one each."""
+        """For each number of slots, what reads or writes all of them in one call."""
         return [Struct(f">{slot * slots}") for slots in range(self._count + 1)]
 
 
