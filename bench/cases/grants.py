@@ -105,7 +105,7 @@ def _distinct_rules(count: int) -> Iterator[Document]:
 def _insert_p99(setup: Setup, server: Dnsfw, turn: int) -> float:
     """The least of some runs: of 1,024 commits, the tenth slowest is what else ran on the machine.
 
-    Ten runs each gave 73 to 143 µs beside 100,000 grants and 56 to 106 beside 1,000,000; medians of three of them, 0.7 to 2.1 × each other.
+    Ten runs each gave 73 to 143 µs beside 100,000 grants and 56 to 106 beside 1,000,000; medians of three of them, ratios of 0.7 to 2.1.
     """
     time.sleep(_SETTLE_S)
     return min(paced_commits(setup, server, turn + number)[1] for number in range(_RUNS))
