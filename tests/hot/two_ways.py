@@ -34,8 +34,8 @@ SOURCES = ("10.244.0.1", "10.244.0.2", "2001:db8:c1::2", "10.244.0.9", "10.244.0
 CANARY = "use-application-dns.net"
 NAMES = ("www.example.net", "api.example.net", "deep.www.example.org", "refused.example.com", "svc.cluster.example", CANARY)
 _OPT = b"\0\0\x29\x10\0\0\0\0\0\0\0"
-_MANY = 100_000  # records; one batch holds what a test asks for
 _DO = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0"
+_MANY = 100_000  # records; one batch holds what a test asks for
 
 
 def pods(is_contested: bool = False) -> list[Pod]:
