@@ -18,17 +18,19 @@ from worlds import SETTINGS, peer, pod, rule
 from dnsfw.clock import SystemClock
 from dnsfw.enforce.enforcer import Enforcer
 from dnsfw.enforce.settings import EnforceSettings
+from dnsfw.enforce.targets import mark_key
 from dnsfw.names import parse_name
 from dnsfw.policy.compile import compile_snapshot
 from dnsfw.policy.grants import Granted, GrantOutcome
 from dnsfw.policy.model import LeaseLimits, PodUid, Rule, World
-from nft.changes import Discard
+from nft.changes import Discard, Put
 from nft.conntrack import Conntrack
 from nft.netlink import RealKernel
 from nft.probe import probe
 
 SHORT_S = 0.15
 WEB = rule("web", peer("www.example.net"))
+ONE_PORT = rule("web", peer("www.example.net", on=["udp/4000"]))
 
 
 class Site:
@@ -161,6 +163,29 @@ def test_pod_without_an_entry_for_its_policy_is_closed(play: Play) -> None:
 
         assert await at.enforcer.compare_now() == 1
         assert passes(own, far, (at.far, 4000))
+
+    play(scene)
+
+
+def test_element_opens_nothing_while_its_number_is_dead_or_its_peer_cut(play: Play) -> None:
+    """What begins is let through by its element alone, in front of the pod's policy: the two that may forbid it are asked there, too."""
+
+    async def scene(at: Site) -> None:
+        await at.rules(ONE_PORT)
+        await at.told()
+        state, near, far = at.enforcer.state, ip_address(at.own).packed, ip_address(at.far).packed
+        number = state.numbers.of_rule(PodUid("a"), ONE_PORT.ref)
+        assert number is not None
+        live = mark_key(state.layout, number)
+        cut = state.layout.sets_of_address(near).cut
+        own, target = at.udp(4000)
+
+        state.kernel.commit([Discard(state.layout.live, live)])
+        assert not passes(own, target, (at.far, 4000), SHORT_S)
+        state.kernel.commit([Put(state.layout.live, live), Put(cut, far + near, None, 60_000)])
+        assert not passes(own, target, (at.far, 4000), SHORT_S)
+        state.kernel.commit([Discard(cut, far + near)])
+        assert passes(own, target, (at.far, 4000))
 
     play(scene)
 
