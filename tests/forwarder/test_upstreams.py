@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from ipaddress import ip_address
+from itertools import count
 
 import pytest
 from upstream import (
@@ -79,11 +80,14 @@ async def asking(*endpoints: Endpoint, under_way: int = 0, **settings) -> AsyncI
         await asyncio.sleep(0)
 
 
+_NOBODYS = count(1)
+
+
 def nobody() -> Endpoint:
-    """A port of loopback where nobody listens."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return Endpoint(ip_address("127.0.0.1"), free.getsockname()[1])
+    """Where nobody listens, and nobody comes to: at an address of loopback that no other test has, for the kernel gives a port of 127.0.0.1
+    that is free to whoever asks next.
+    """
+    return Endpoint(ip_address(f"127.{1 + os.getpid() % 250}.{os.getpid() // 250 % 250}.{next(_NOBODYS)}"), 5399)
 
 
 def addresses_of(outcome: Outcome) -> bytes:
@@ -564,7 +568,7 @@ async def test_f2_an_upstream_that_returns_is_found_by_a_probe() -> None:
         await asker.ask("a.example.net", seconds=60.0)
         assert asker.servers[0].state is State.DOWN
 
-        async with ScriptedUpstream(port=gone.port) as back:
+        async with ScriptedUpstream(str(gone.address), gone.port) as back:
             back.on_udp(TRUE)
             await eventually(lambda: asker.servers[0].state is State.UP)
 
@@ -580,7 +584,7 @@ async def test_f1_a_flapping_upstream_is_used_while_it_answers() -> None:
         seen = []
         for number in range(2):
             seen.append(addresses_of(await asker.ask(f"away{number}.example.net")))
-            async with ScriptedUpstream(port=gone.port) as first:
+            async with ScriptedUpstream(str(gone.address), gone.port) as first:
                 first.on_udp(TRUE)
                 await eventually(lambda: asker.servers[0].state is State.UP)
                 seen.append(addresses_of(await asker.ask(f"back{number}.example.net")))
