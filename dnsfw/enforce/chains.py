@@ -80,20 +80,15 @@ def pass_body(layout: Layout) -> tuple[str, ...]:
 
 def egress_body(layout: Layout) -> tuple[str, ...]:
     """The forward hook: what most packets are, then each family's own chain, so that no packet is asked about the other's."""
-    # No connection to port 53 ever bears a number, so the first passes none of them. What flows one way only stays new (UDP).
-    by_family = (f"meta nfproto ipv{of.digit} goto egress{of.digit}" for of in FAMILIES)
-    return (f"ct state established,new {is_live(layout)} goto pass", *by_family)
+    # No connection to port 53 ever bears a number, so the first passes none of them.
+    return (f"ct state established {is_live(layout)} goto pass", *(f"meta nfproto ipv{of.digit} goto egress{of.digit}" for of in FAMILIES))
 
 
 def family_body(layout: Layout, family: Family) -> tuple[str, ...]:
     """The order of the rules is the promise, see the module's docstring; within a rule what is cheap stands before what is looked up."""
     live, ip, sets = is_live(layout), family.ip, layout.sets_of(family)
     body = [
-        f"th dport 53 meta l4proto {TCP_AND_UDP} ct direction original {ip} saddr @{sets.asks.name} goto refuse",
-        # What nearly every connection of a selected pod begins by; it passes nothing that the rules below would not, for a live number
-        # is a permission in force, whose elements lie at no protected address. It refuses nothing: whatever else goes on.
-        f"ct state new {ip} daddr . {ip} saddr != @{sets.cut.name} "
-        f"ct mark set {ip} saddr . {ip} daddr . meta l4proto . th dport map @{sets.port.name} {live} goto pass",
+        f"meta l4proto {TCP_AND_UDP} th dport 53 ct direction original {ip} saddr @{sets.asks.name} goto refuse",
         f"{ip} saddr @{sets.selected.name} {ip} daddr @{sets.internal.name} goto pass",
         f"{ip} daddr @{sets.selected.name} {ip} saddr @{sets.internal.name} goto pass",
         f"ct state invalid {ip} saddr @{sets.selected.name} drop",
@@ -109,6 +104,7 @@ def family_body(layout: Layout, family: Family) -> tuple[str, ...]:
         # Between two selected pods, what answers is also the other's revoked connection: a live one has passed above.
         f"ct direction reply {ip} saddr @{sets.selected.name} {ip} daddr @{sets.selected.name} drop",
         f"ct direction reply {ip} saddr @{sets.selected.name} goto pass",
+        f"ct state new {live} goto pass",
         f"ct state related {ip} daddr @{sets.selected.name} {live} goto pass",
         f"{ip} saddr vmap @{sets.pods.name}",
         # Who is judged and has no policy: addresses that nobody has, or two.

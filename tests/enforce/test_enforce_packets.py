@@ -167,8 +167,8 @@ def test_pod_without_an_entry_for_its_policy_is_closed(play: Play) -> None:
     play(scene)
 
 
-def test_element_opens_nothing_while_its_number_is_dead_or_its_peer_cut(play: Play) -> None:
-    """What begins is let through by its element alone, in front of the pod's policy: the two that may forbid it are asked there, too."""
+def test_element_alone_opens_nothing(play: Play) -> None:
+    """Whatever it says: a dead number, a cut peer, a protected address or a pod without a policy keeps a connection from beginning."""
 
     async def scene(at: Site) -> None:
         await at.rules(ONE_PORT)
@@ -177,14 +177,19 @@ def test_element_opens_nothing_while_its_number_is_dead_or_its_peer_cut(play: Pl
         number = state.numbers.of_rule(PodUid("a"), ONE_PORT.ref)
         assert number is not None
         live = mark_key(state.layout, number)
-        cut = state.layout.sets_of_address(near).cut
+        sets = state.layout.sets_of_address(near)
+        cut, protected, pods = sets.cut, sets.protected, sets.pods
         own, target = at.udp(4000)
 
         state.kernel.commit([Discard(state.layout.live, live)])
         assert not passes(own, target, (at.far, 4000), SHORT_S)
         state.kernel.commit([Put(state.layout.live, live), Put(cut, far + near, None, 60_000)])
         assert not passes(own, target, (at.far, 4000), SHORT_S)
-        state.kernel.commit([Discard(cut, far + near)])
+        state.kernel.commit([Discard(cut, far + near), Put(protected, far, None, None, far)])
+        assert not passes(own, target, (at.far, 4000), SHORT_S)
+        state.kernel.commit([Discard(protected, far, far), Discard(pods, near)])
+        assert not passes(own, target, (at.far, 4000), SHORT_S)
+        assert await at.enforcer.compare_now() == 1
         assert passes(own, target, (at.far, 4000))
 
     play(scene)
