@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from dnsfw.clock import Instant
 from dnsfw.enforce.layout import Layout, family_of
 from dnsfw.enforce.numbers import Holder, Meaning
-from dnsfw.enforce.rejudge import bases_of
+from dnsfw.enforce.rejudge import bases_of, is_contested
 from dnsfw.enforce.targets import basis_at, static_holders
 from dnsfw.names import Name
 from dnsfw.policy.ledger import ADOPTED, Claim, Row, RowKey, with_claims
@@ -37,7 +37,7 @@ class Found:
 
 
 def sort_numbers(live: Iterable[int], journal: Mapping[int, Meaning], snapshot: Snapshot) -> Found:
-    """Which of the numbers that are live in the kernel still mean what they did."""
+    """Which of the numbers that are live in the kernel still mean what they did; none of a pod whose address another one has, too."""
     found = Found()
     standing: dict[PodUid, dict[Holder, str]] = {}
     taken: set[Holder] = set()
@@ -50,7 +50,7 @@ def sort_numbers(live: Iterable[int], journal: Mapping[int, Meaning], snapshot: 
             continue
         subject = snapshot.subjects.get(meaning.holder.pod)
         if subject is not None and subject.pod.uid not in standing:
-            standing[subject.pod.uid] = _bases(subject)
+            standing[subject.pod.uid] = {} if is_contested(subject, snapshot) else _bases(subject)
         bases = {} if subject is None else standing[subject.pod.uid]
         still = bases.get(meaning.holder) == meaning.basis and meaning.holder not in taken
         taken |= {meaning.holder} if still else set()

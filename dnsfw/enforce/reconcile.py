@@ -257,7 +257,9 @@ class Reconciler:
         """Survivors get the numbers of what still allows them; then the old numbers go, and with them everybody else."""
         if not subjects and not leaving:
             return
-        fate = await settle(self._state, subjects, leaving)
+        contested = {address.packed for address in snapshot.conflicts}
+        sources = {source: None if source in contested else subject for source, subject in subjects.items()}
+        fate = await settle(self._state, sources, leaving)
         for number in leaving:
             self._state.numbers.leave(number)
         self._commit([], snapshot)

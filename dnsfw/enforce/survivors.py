@@ -72,22 +72,26 @@ def judged_by_steps(policy: Policy, remote: bytes, protocol: int, port: int | No
     return None if policy.stance is Stance.ENFORCE else OPEN_RULE
 
 
-def judge_flows(flows: Iterable[Flow], state: State, subjects: dict[bytes, Subject], leaving: Collection[int], fate: Fate) -> None:
-    """`subjects` by source address; connections that bear a leaving number, or none yet, are judged."""
+Sources = dict[bytes, Subject | None]
+"""Whose connections are looked at, by source address; None where two pods have it: nobody is served there, so none survives."""
+
+
+def judge_flows(flows: Iterable[Flow], state: State, subjects: Sources, leaving: Collection[int], fate: Fate) -> None:
+    """Connections that bear a leaving number, or none yet, are judged."""
     mask, shift = state.settings.ct_mask, state.settings.shift
     for flow in flows:
         number = (flow.mark & mask) >> shift
-        subject = subjects.get(flow.source)
-        if subject is None or (number != 0 and number not in leaving):
+        if flow.source not in subjects or (number != 0 and number not in leaving):
             continue
-        heir = number_for(flow, subject, state.ledger, state.numbers)
+        subject = subjects[flow.source]
+        heir = None if subject is None else number_for(flow, subject, state.ledger, state.numbers)
         if heir is not None:
             fate.renumbered.append((flow, mark_of(state.layout, heir)))
         elif number:
             fate.cut.add((flow.source, flow.remote))
 
 
-async def settle(state: State, subjects: dict[bytes, Subject], leaving: Collection[int]) -> Fate:
+async def settle(state: State, subjects: Sources, leaving: Collection[int]) -> Fate:
     """Re-mark the survivors. A conntrack that cannot be read has none: they are cut, and that is said."""
     try:
         flows = await asyncio.to_thread(_read, state, frozenset(subjects))

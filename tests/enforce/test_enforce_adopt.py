@@ -102,6 +102,19 @@ async def test_f4_pod_replaced_while_down_inherits_nothing(node: Node) -> None:
     assert not node.lives(flow)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_address_taken_by_a_second_pod_while_down_serves_neither(node: Node, is_first: bool) -> None:
+    """Nobody can say whose packets these are: elements, numbers and connections go, by names and by CIDRs, and none comes back."""
+    named, static = node.opens("10.0.0.1", WWW), static_flow(node, "203.0.113.5")
+    twin = pod("c", "10.0.0.1", uid="c")
+    await node.restart([WEB, NETS], [POD, twin] if is_first else [twin, POD])
+
+    assert not node.lets("10.0.0.1", WWW)
+    assert (node.lives(named), node.lives(static)) == (False, False)
+    assert node.elements("port4") == {}
+    assert await node.enforcer.compare_now() == 0
+
+
 async def test_pod_removed_while_down_stays_closed(node: Node) -> None:
     """Its address was judged, so it stays so until somebody has it."""
     await node.restart([WEB, NETS], [OTHER])

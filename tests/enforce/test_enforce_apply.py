@@ -255,6 +255,16 @@ async def test_edited_rule_leaves_rows_that_mean_the_same(node: Node) -> None:
     assert not node.lives(flow)
 
 
+async def test_address_of_two_pods_keeps_nothing_when_they_become_selected(node: Node) -> None:
+    """Their rules' CIDRs allow it, but whose connection it is nobody can say."""
+    pods = [POD, pod("c", "10.0.0.1", uid="c")]
+    await node.change([], pods)
+    flow = node.connects("10.0.0.1", "203.0.113.5", 22, 0)
+    await node.change([rule("nets", peer("203.0.113.0/24", on=["tcp/22"]))], pods)
+
+    assert not node.lives(flow)
+
+
 async def test_pod_that_becomes_selected_keeps_what_is_allowed(node: Node) -> None:
     """Its open connections are judged like new ones; port 53 is ours, whatever network is allowed."""
     await node.change([], [POD, OTHER])
